@@ -1,0 +1,16 @@
+// Where a disk is restored to: a file this run made, a device, an NBD export.
+
+export interface DiskWriter {
+  readonly name: string;
+  /** A descriptor that any thread of this process may `pwrite` to; absent where bytes go over a socket. */
+  readonly fd?: number;
+  /** Is everything not yet written known to read as zeros (a file this run made)? */
+  readonly startsZero: boolean;
+  write(buffer: Uint8Array, offset: number): Promise<void>;
+  /** Makes the range read as zeros. */
+  zero(offset: number, length: number): Promise<void>;
+  /** Durable and, for a file, visible under its name. */
+  finish(): Promise<void>;
+  /** Gives back everything this run made. */
+  abort(): Promise<void>;
+}

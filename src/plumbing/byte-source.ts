@@ -1,0 +1,13 @@
+// The read side of a blob or a file: bytes at offsets.
+
+export interface ByteSource {
+  /** Bytes, fixed for as long as it is open. */
+  readonly size: number;
+  /** What errors call it: a path or a blob's name. */
+  readonly name: string;
+  /** A file descriptor that any thread of this process may `pread` from; absent where bytes come over a socket or through a wrapper. */
+  readonly fd?: number;
+  /** Fills the whole buffer from `offset`, or throws; never a short read. */
+  read(buffer: Uint8Array, offset: number): Promise<void>;
+  close(): Promise<void>;
+}
