@@ -36,7 +36,9 @@ let newest = 0;
  */
 export function newId(clock: Clock): string {
   newest = Math.max(clock.now(), newest + 1);
-  const time = isoTime(newest).replace(/[-:.Z]/g, '').toLowerCase();
+  const time = isoTime(newest)
+    .replace(/[-:.Z]/g, '')
+    .toLowerCase();
   return `${time}-${randomToken(8)}`;
 }
 

@@ -1,0 +1,38 @@
+#!/bin/sh
+# Runs the tests under the right Node, and first installs what they need: test.sh [--all] [vitest options].
+# Must work on a bare machine; what cannot be installed is said, and the tests that need it are left out by name.
+set -u
+root=$(cd "$(dirname "$0")/.." && pwd -P) || exit 1
+cd "$root" || exit 1
+
+packages='qemu-utils nbdkit libnbd-bin strace e2fsprogs'
+tools='qemu-img qemu-io qemu-nbd nbdkit nbdcopy nbdinfo strace mkfs.ext4'
+PATH=$PATH:/usr/sbin:/sbin
+
+missing_tools() {
+  for tool in $tools; do command -v "$tool" >/dev/null || printf '%s ' "$tool"; done
+}
+
+install_packages() {
+  [ "$(id -u)" = 0 ] && command -v apt-get >/dev/null || return 0
+  echo "installing the tests' Debian packages: $packages" >&2
+  export DEBIAN_FRONTEND=noninteractive
+  log=$(mktemp)
+  # Package lists are fetched only when the installation does not work without.
+  apt-get install -y --no-install-recommends $packages >"$log" 2>&1 </dev/null ||
+    { apt-get update && apt-get install -y --no-install-recommends $packages; } >"$log" 2>&1 </dev/null ||
+    { echo 'apt-get failed:' >&2 && tail -5 "$log" >&2; }
+  rm -f "$log"
+}
+
+[ "${1:-}" = --all ] && shift && export CHAINKEEP_TEST_ALL=1
+node=$(sh scripts/install.sh --dev) || exit 1
+PATH=$(dirname "$node"):$PATH
+export PATH
+
+[ -z "$(missing_tools)" ] || install_packages
+missing=$(missing_tools)
+[ -z "$missing" ] || echo "not installed: ${missing}(Debian packages: $packages; as root this script installs them)" >&2
+node scripts/list-left-out.ts
+
+exec node node_modules/vitest/vitest.mjs run "$@"
