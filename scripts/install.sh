@@ -88,7 +88,7 @@ run_npm() {
     *) set -- npm "$@" ;;
   esac
   PATH=$(dirname "$node"):$PATH "$@" --ignore-scripts --no-audit --no-fund --no-progress --no-update-notifier --loglevel=error >"$scratch/npm.log" 2>&1 && return 0
-  sed 's/^/  /' "$scratch/npm.log" >&2
+  grep -v '^npm error *$' "$scratch/npm.log" | sed -n 's/^/  /; 1,8p; $p' >&2
   return 1
 }
 
