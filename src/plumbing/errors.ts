@@ -31,6 +31,7 @@ export const ERROR_CODES = {
   BLOB_NOT_FOUND: 'no blob has this name',
   BLOB_EXISTS: 'a blob of this name exists and may not be replaced',
   BLOB_CHANGED: 'a blob was replaced or changed while it was open',
+  BLOB_NAME_INVALID: 'the name cannot be that of a blob: it could leave the store, or not every store could hold it',
   BLOB_TOO_LARGE: 'the blob would exceed what the store can hold',
   STORE_FAILED: 'the store answered a read or write with an error',
   IMMUTABLE_RETENTION_ACTIVE: 'the backup is locked until a date',

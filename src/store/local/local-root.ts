@@ -1,0 +1,144 @@
+// The folder that a local store lives in: is it still the same one, and the folders below it, made durably and never through links.
+
+import { constants } from 'node:fs';
+import { lstat, mkdir, open, stat } from 'node:fs/promises';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
+import { ChainkeepError, systemCode } from '../../plumbing/errors.ts';
+
+export interface LocalRoot {
+  readonly path: string;
+  /** Device and inode at opening: an unmounted disk leaves another folder at the same path. */
+  readonly identity: string;
+  /** Folders whose entry in their parent this process has made durable. */
+  readonly durableFolders: Set<string>;
+}
+
+/** The root itself may be reached through a link (the administrator's choice); nothing below it may. */
+export async function openRoot(path: string, options: { readonly create: boolean }): Promise<LocalRoot> {
+  if (!isAbsolute(path))
+    throw new ChainkeepError('CONFIG_INVALID', `the path of a local store must be absolute: ${path}`, { context: { path } });
+  const normal = resolve(path);
+  if (options.create) await makeRoot(normal);
+  return { path: normal, identity: await readIdentity(normal), durableFolders: new Set() };
+}
+
+/** REPOSITORY_OFFLINE unless the root is there and the one that was opened. */
+export async function checkRoot(root: LocalRoot): Promise<void> {
+  if ((await readIdentity(root.path)) === root.identity) return;
+  throw offlineError(root.path, 'is another folder than the one that was opened');
+}
+
+async function readIdentity(path: string): Promise<string> {
+  try {
+    const stats = await stat(path, { bigint: true });
+    if (stats.isDirectory()) return `${stats.dev}:${stats.ino}`;
+  } catch (error) {
+    throw offlineError(path, systemCode(error) === 'ENOENT' ? 'is not there' : 'cannot be reached', error);
+  }
+  throw offlineError(path, 'is not a folder');
+}
+
+function offlineError(path: string, what: string, cause?: unknown): ChainkeepError {
+  return new ChainkeepError('REPOSITORY_OFFLINE', `the repository folder ${path} ${what}`, {
+    advice: 'is its disk unmounted? mount it again, or correct the path',
+    retryable: true,
+    cause,
+    context: { path, system_code: systemCode(cause) },
+  });
+}
+
+/** Makes the root and what is missing above it, each entry durable before the next. */
+async function makeRoot(path: string): Promise<void> {
+  try {
+    await mkdir(path, { mode: 0o700 });
+  } catch (error) {
+    const code = systemCode(error);
+    if (code === 'EEXIST') return;
+    if (code !== 'ENOENT' || path === dirname(path)) throw makeError(path, error);
+    await makeRoot(dirname(path));
+    return makeRoot(path);
+  }
+  await syncFolder(dirname(path));
+}
+
+function makeError(path: string, cause: unknown): ChainkeepError {
+  const code = systemCode(cause);
+  const denied = code === 'EACCES' || code === 'EPERM' || code === 'EROFS';
+  return new ChainkeepError(denied ? 'REPOSITORY_READ_ONLY' : 'STORE_FAILED', `cannot make the folder ${path}`, {
+    advice: denied ? 'choose a folder this user may write to, or make it first' : 'check the path',
+    cause,
+    context: { path, system_code: code },
+  });
+}
+
+/**
+ * Are all folders of `folder` ('' is the root) there? A link among them throws STORE_FAILED. A look, not a lock: it keeps a planted link from being
+ * followed; whoever can swap a folder for a link between two calls can already write here.
+ */
+export async function hasFolder(root: LocalRoot, folder: string): Promise<boolean> {
+  let path = root.path;
+  for (const segment of folder === '' ? [] : folder.split('/')) {
+    path = join(path, segment);
+    if (!(await isRealFolder(path))) return false;
+  }
+  return true;
+}
+
+async function isRealFolder(path: string): Promise<boolean> {
+  try {
+    const stats = await lstat(path);
+    if (stats.isSymbolicLink()) throw linkError(path);
+    return stats.isDirectory();
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') return false;
+    throw error;
+  }
+}
+
+export function linkError(path: string): ChainkeepError {
+  return new ChainkeepError('STORE_FAILED', `${path} is a symbolic link; links inside a repository are not followed`, {
+    advice: 'remove the link; to spread a repository over disks use a bind mount',
+    context: { path },
+  });
+}
+
+/**
+ * Makes the folders of `folder` with mode 0700. Each folder's entry is synced in its parent before it is used, also when another process made it a
+ * moment ago and may not have synced it yet: a blob in a folder that vanishes with the power is a lost blob.
+ */
+export async function makeFolders(root: LocalRoot, folder: string): Promise<void> {
+  await checkRoot(root); // never make folders in the mount point of a disk that went away
+  let parent = root.path;
+  for (const segment of folder === '' ? [] : folder.split('/')) {
+    const path = join(parent, segment);
+    const made = await makeFolder(path);
+    if (!(await isRealFolder(path))) {
+      throw new ChainkeepError('STORE_FAILED', `${path} is in the way: not a folder`, { context: { path } });
+    }
+    if (made || !root.durableFolders.has(path)) {
+      await syncFolder(parent);
+      root.durableFolders.add(path);
+    }
+    parent = path;
+  }
+}
+
+async function makeFolder(path: string): Promise<boolean> {
+  try {
+    await mkdir(path, { mode: 0o700 });
+    return true;
+  } catch (error) {
+    if (systemCode(error) === 'EEXIST') return false;
+    throw error;
+  }
+}
+
+/** Makes a folder's entries durable: what was linked, renamed, removed or made in it stays so after a power loss. */
+export async function syncFolder(path: string): Promise<void> {
+  const handle = await open(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    await handle.sync();
+  } finally {
+    await handle.close();
+  }
+}

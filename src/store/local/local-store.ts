@@ -1,0 +1,163 @@
+// A folder as a blob store: names are paths below it, images are ordinary files that other tools can open.
+// It follows no link below its root, lists no temporaries, and never answers "not there" while the root itself is gone.
+
+import { lstat, rmdir, unlink } from 'node:fs/promises';
+import type { ByteSink } from '../../plumbing/byte-sink.ts';
+import type { ByteSource } from '../../plumbing/byte-source.ts';
+import { systemCode } from '../../plumbing/errors.ts';
+import { checkBlobName, checkBlobPrefix, folderOf, isTemporaryName } from '../blob-name.ts';
+import type { BlobInfo, BlobStore, Leftover, PutOptions, StoreCapabilities, StoreCapacity } from '../blob-store.ts';
+import { noRoomError, readCapacity, storeError } from './local-errors.ts';
+import { checkRoot, hasFolder, type LocalRoot, linkError, openRoot, syncFolder } from './local-root.ts';
+import { openLocalSink } from './local-sink.ts';
+import { notFound, openLocalSource } from './local-source.ts';
+import { type WalkedFile, walkFiles } from './walk-files.ts';
+
+const CAPABILITIES: StoreCapabilities = {
+  createOnly: true,
+  atomicReplace: true,
+  retention: 'advisory',
+  maxBlobSize: Number.MAX_SAFE_INTEGER, // the file system's own limit is smaller and answered as BLOB_TOO_LARGE
+  clock: false,
+  capacity: true,
+};
+
+class LocalStore implements BlobStore {
+  readonly place: string;
+  readonly capabilities = CAPABILITIES;
+  readonly #root: LocalRoot;
+
+  constructor(root: LocalRoot) {
+    this.place = root.path;
+    this.#root = root;
+  }
+
+  async *list(prefix: string): AsyncGenerator<BlobInfo> {
+    for await (const file of this.#walk(prefix)) {
+      if (!isTemporaryName(file.name)) yield file;
+    }
+  }
+
+  async *#walk(prefix: string): AsyncGenerator<WalkedFile> {
+    checkBlobPrefix(prefix);
+    try {
+      yield* walkFiles(this.#root, prefix);
+    } catch (error) {
+      throw await storeError(error, { root: this.#root, action: 'read', name: prefix });
+    }
+  }
+
+  async stat(name: string): Promise<BlobInfo | undefined> {
+    checkBlobName(name);
+    const path = this.#path(name);
+    try {
+      if (await hasFolder(this.#root, folderOf(name))) {
+        const stats = await lstat(path);
+        if (stats.isSymbolicLink()) throw linkError(path);
+        if (stats.isFile()) return { name, size: stats.size, modifiedAt: Math.floor(stats.mtimeMs) };
+      }
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw await storeError(error, { root: this.#root, action: 'read', name });
+    }
+    await checkRoot(this.#root);
+    return undefined;
+  }
+
+  async open(name: string): Promise<ByteSource> {
+    checkBlobName(name);
+    try {
+      if (!(await hasFolder(this.#root, folderOf(name)))) throw await notFound(this.#root, name);
+    } catch (error) {
+      throw await storeError(error, { root: this.#root, action: 'read', name });
+    }
+    return openLocalSource(this.#root, name);
+  }
+
+  async put(name: string, options: PutOptions = {}): Promise<ByteSink> {
+    checkBlobName(name);
+    const expected = options.expectedSize ?? 0;
+    if (expected > 0 && expected > (await readCapacity(this.#root)).availableBytes) throw await noRoomError(this.#root, name, expected);
+    return openLocalSink(this.#root, name, options);
+  }
+
+  async delete(name: string): Promise<void> {
+    checkBlobName(name);
+    try {
+      await checkRoot(this.#root);
+      if (await hasFolder(this.#root, folderOf(name))) await this.#remove([name], folderOf(name));
+    } catch (error) {
+      throw await storeError(error, { root: this.#root, action: 'write', name });
+    }
+  }
+
+  async sweep(prefix: string, isDead: (leftover: Leftover) => boolean): Promise<readonly Leftover[]> {
+    const removed: Leftover[] = [];
+    for await (const file of this.#walk(prefix)) {
+      if (isTemporaryName(file.name) && isDead(file)) removed.push(file);
+    }
+    const folders = new Set(removed.map((leftover) => folderOf(leftover.name)));
+    for (const folder of folders) {
+      const names = removed.map((leftover) => leftover.name).filter((name) => folderOf(name) === folder);
+      try {
+        await this.#remove(names, folder);
+      } catch (error) {
+        throw await storeError(error, { root: this.#root, action: 'write', name: folder });
+      }
+    }
+    return removed;
+  }
+
+  async capacity(): Promise<StoreCapacity> {
+    await checkRoot(this.#root);
+    return readCapacity(this.#root);
+  }
+
+  async close(): Promise<void> {
+    // Nothing is held open between calls; sources and sinks are closed by who opened them.
+  }
+
+  /** Unlinks files of one folder, makes that durable, then gives back folders that became empty (no need to sync those: an empty folder is no blob). */
+  async #remove(names: readonly string[], folder: string): Promise<void> {
+    for (const name of names) {
+      try {
+        await unlink(this.#path(name));
+      } catch (error) {
+        if (systemCode(error) !== 'ENOENT') throw error;
+      }
+    }
+    // Also when nothing was there: a crash may have come between an earlier unlink and its sync.
+    try {
+      await syncFolder(folder === '' ? this.#root.path : this.#path(folder));
+    } catch (error) {
+      if (systemCode(error) !== 'ENOENT') throw error; // another delete found it empty after ours; it had synced it before
+    }
+    for (let empty = folder; empty !== ''; empty = folderOf(empty)) {
+      if (!(await this.#removeFolder(empty))) return;
+    }
+  }
+
+  async #removeFolder(folder: string): Promise<boolean> {
+    const path = this.#path(folder);
+    try {
+      await rmdir(path);
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return true;
+      if (systemCode(error) === 'ENOTEMPTY' || systemCode(error) === 'EEXIST') return false;
+      throw error;
+    }
+    this.#root.durableFolders.delete(path);
+    return true;
+  }
+
+  #path(name: string): string {
+    return `${this.#root.path}/${name}`;
+  }
+}
+
+/**
+ * Opens the folder `path` (absolute) as a store. With `create` it is made when missing, mode 0700, parents too.
+ * Throws REPOSITORY_OFFLINE when it is not there, CONFIG_INVALID when the path is not absolute.
+ */
+export async function openLocalStore(path: string, options: { readonly create: boolean }): Promise<BlobStore> {
+  return new LocalStore(await openRoot(path, options));
+}
