@@ -5,10 +5,17 @@ import type { BlobStore } from './blob-store.ts';
 
 export type StoreType = 'local' | 'nfs' | 'cifs' | 'smb' | 's3' | 'azure';
 
-export interface StoreKind<Config = unknown> {
+export interface StoreKind {
   readonly type: StoreType;
-  /** Fields with `.describe()` help; secret fields carry `.meta({ secret: true })`. */
-  readonly configSchema: ZodType<Config>;
-  /** `create`: the place may be made when it is missing (only `repo add` does that). */
-  open(config: Config, options: { readonly create: boolean }): Promise<BlobStore>;
+  /**
+   * What `config` must look like; loaded only to register a repository or to draw a form, because zod costs tens of milliseconds.
+   * Fields with `.describe()` help; secret fields carry `.meta({ secret: true })`.
+   */
+  loadConfigSchema(): Promise<ZodType<Readonly<Record<string, unknown>>>>;
+  /** `config` passed the schema at registration. `create`: the place may be made when it is missing (only `repo add` does that). */
+  open(config: unknown, options: OpenStoreOptions): Promise<BlobStore>;
+}
+
+export interface OpenStoreOptions {
+  readonly create: boolean;
 }

@@ -5,7 +5,7 @@ import { type FileHandle, open } from 'node:fs/promises';
 import type { ByteSource } from '../../plumbing/byte-source.ts';
 import { ChainkeepError, systemCode } from '../../plumbing/errors.ts';
 import { storeError } from './local-errors.ts';
-import { checkRoot, type LocalRoot } from './local-root.ts';
+import { checkRoot, type LocalRoot, linkError } from './local-root.ts';
 
 // O_NONBLOCK: a named pipe in the way must be refused below, not wait for a writer for ever.
 const READ_FLAGS = constants.O_RDONLY | constants.O_NOFOLLOW | constants.O_NONBLOCK;
@@ -68,17 +68,27 @@ class LocalSource implements ByteSource {
 export async function openLocalSource(root: LocalRoot, name: string): Promise<ByteSource> {
   const path = `${root.path}/${name}`;
   try {
-    const handle = await open(path, READ_FLAGS);
-    const stats = await handle.stat();
-    if (stats.isFile()) return new LocalSource(root, name, stats.size, handle);
-    await handle.close();
+    const source = await openRegularFile(path, root, name);
+    if (source) return source;
   } catch (error) {
     const code = systemCode(error);
-    if (code === 'ELOOP')
-      throw new ChainkeepError('STORE_FAILED', `${path} is a symbolic link; links inside a repository are not followed`, { cause: error });
+    if (code === 'ELOOP') throw linkError(path);
     if (code !== 'ENOENT' && code !== 'ENOTDIR') throw await storeError(error, { root, action: 'read', name });
   }
   throw await notFound(root, name);
+}
+
+async function openRegularFile(path: string, root: LocalRoot, name: string): Promise<ByteSource | undefined> {
+  const handle = await open(path, READ_FLAGS);
+  try {
+    const stats = await handle.stat();
+    if (stats.isFile()) return new LocalSource(root, name, stats.size, handle);
+  } catch (error) {
+    await handle.close();
+    throw error;
+  }
+  await handle.close();
+  return undefined;
 }
 
 /** Before "not there" is answered: is the store itself there? */
