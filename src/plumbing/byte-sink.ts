@@ -20,4 +20,6 @@ export interface DirectAppend {
   readonly fd: number;
   /** One BigInt64: the offset of the next free byte. */
   readonly next: BigInt64Array<SharedArrayBuffer>;
+  /** A thread's write failed: the sink refuses to finish from now on, and answers the error to report. */
+  fail(error: unknown): Promise<unknown>;
 }

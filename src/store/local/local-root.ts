@@ -79,20 +79,20 @@ export async function hasFolder(root: LocalRoot, folder: string): Promise<boolea
   let path = root.path;
   for (const segment of folder === '' ? [] : folder.split('/')) {
     path = join(path, segment);
-    if (!(await isRealFolder(path))) return false;
+    try {
+      if (!(await isFolder(path))) return false;
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return false;
+      throw error;
+    }
   }
   return true;
 }
 
-async function isRealFolder(path: string): Promise<boolean> {
-  try {
-    const stats = await lstat(path);
-    if (stats.isSymbolicLink()) throw linkError(path);
-    return stats.isDirectory();
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'ENOTDIR') return false;
-    throw error;
-  }
+async function isFolder(path: string): Promise<boolean> {
+  const stats = await lstat(path);
+  if (stats.isSymbolicLink()) throw linkError(path);
+  return stats.isDirectory();
 }
 
 export function linkError(path: string): ChainkeepError {
@@ -104,7 +104,8 @@ export function linkError(path: string): ChainkeepError {
 
 /**
  * Makes the folders of `folder` with mode 0700. Each folder's entry is synced in its parent before it is used, also when another process made it a
- * moment ago and may not have synced it yet: a blob in a folder that vanishes with the power is a lost blob.
+ * moment ago and may not have synced it yet: a blob in a folder that vanishes with the power is a lost blob. ENOENT when a delete took a folder away
+ * again because it was empty; the caller starts over.
  */
 export async function makeFolders(root: LocalRoot, folder: string): Promise<void> {
   await checkRoot(root); // never make folders in the mount point of a disk that went away
@@ -112,7 +113,7 @@ export async function makeFolders(root: LocalRoot, folder: string): Promise<void
   for (const segment of folder === '' ? [] : folder.split('/')) {
     const path = join(parent, segment);
     const made = await makeFolder(path);
-    if (!(await isRealFolder(path))) {
+    if (!(await isFolder(path))) {
       throw new ChainkeepError('STORE_FAILED', `${path} is in the way: not a folder`, { context: { path } });
     }
     if (made || !root.durableFolders.has(path)) {

@@ -14,8 +14,8 @@ import { publishNew, publishReplacing } from './publish.ts';
 
 /** Buffers that one writev(2) takes. */
 const MAX_BUFFERS = 1024;
-/** How often a folder may be removed (it was empty) between making it and making a file in it. */
-const MAKE_ATTEMPTS = 10;
+/** How often deletes may remove a folder (it was empty) between making it and making a file in it. */
+const MAKE_ATTEMPTS = 100;
 
 interface Place {
   readonly root: LocalRoot;
@@ -48,7 +48,7 @@ class LocalSink implements ByteSink {
     this.#expectedSize = options.expectedSize ?? 0;
     const next = new BigInt64Array(new SharedArrayBuffer(8));
     next[0] = BigInt(this.#headLength);
-    this.direct = { fd: handle.fd, next };
+    this.direct = { fd: handle.fd, next, fail: (error) => this.#fail(error) };
   }
 
   async append(buffers: readonly Uint8Array[]): Promise<number> {

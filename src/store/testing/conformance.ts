@@ -1,0 +1,41 @@
+// What every store must do, as one list for vitest; each kind of store and each wrapper runs it.
+// The groups are in files beside this one, so that each is short enough to be read as the contract.
+
+import { afterEach, beforeEach, describe } from 'vitest';
+import type { BlobStore } from '../blob-store.ts';
+import { createOnlyBehaviours } from './conformance-create-only.ts';
+import { namingBehaviours } from './conformance-naming.ts';
+import { readingBehaviours } from './conformance-reading.ts';
+import { writingBehaviours } from './conformance-writing.ts';
+
+export interface StoreUnderTest {
+  /** Empty at the start of each test. */
+  readonly store: BlobStore;
+  /** How another process opens the same place; absent for a wrapper that lives in one process. */
+  readonly elsewhere?: { readonly type: string; readonly config: unknown };
+  dispose(): Promise<void>;
+}
+
+/** Gives the store of the running test. */
+export type Subject = () => StoreUnderTest;
+
+export function storeConformance(name: string, makeStore: () => Promise<StoreUnderTest>): void {
+  describe(`store conformance: ${name}`, () => {
+    let current: StoreUnderTest | undefined;
+    const subject: Subject = () => {
+      if (!current) throw new Error('a store is only there inside a test');
+      return current;
+    };
+    beforeEach(async () => {
+      current = await makeStore();
+    });
+    afterEach(async () => {
+      await current?.store.close();
+      await current?.dispose();
+    });
+    describe('writing', () => writingBehaviours(subject));
+    describe('create only and replace', () => createOnlyBehaviours(subject));
+    describe('reading', () => readingBehaviours(subject));
+    describe('names, listing, deleting', () => namingBehaviours(subject));
+  });
+}
