@@ -19,6 +19,8 @@ export interface Stored {
   /** Stored bytes to read; for `none` the length of the extent, else an upper bound of the compressed stream. */
   readonly length: number;
   readonly compression: Compression;
+  /** Bytes the stream expands to; the extent is their beginning. Only where compressed. */
+  readonly expandedLength?: number;
 }
 
 export interface Extent {

@@ -1,0 +1,151 @@
+// The rules of chains as pure functions over sidecars. No I/O, no clock: what is given in decides.
+
+import { ChainkeepError } from '../plumbing/errors.ts';
+import type { BackupType, Sidecar } from './sidecar-fields.ts';
+
+export interface Chain {
+  readonly full: Sidecar;
+  /** Every backup that descends from the full, the full first, oldest first. */
+  readonly backups: readonly Sidecar[];
+}
+
+/** Sorted by id, and so by time. */
+export function byAge(sidecars: Iterable<Sidecar>): Sidecar[] {
+  return [...sidecars].sort((a, b) => (a.backup_id < b.backup_id ? -1 : 1));
+}
+
+/** The chains of one disk, newest first; backups whose way to a full is broken are in none (see `ancestors`). */
+export function buildChains(sidecars: readonly Sidecar[]): Chain[] {
+  const known = indexById(sidecars);
+  const chains = new Map<string, Sidecar[]>();
+  for (const sidecar of byAge(sidecars)) {
+    const root = tryAncestors(sidecar, known)?.at(-1);
+    if (!root) continue;
+    const members = chains.get(root.backup_id);
+    if (members) members.push(sidecar);
+    else chains.set(root.backup_id, [sidecar]);
+  }
+  const found = [...chains].flatMap(([id, backups]) => {
+    const full = known.get(id);
+    return full ? [{ full, backups }] : [];
+  });
+  return found.sort((a, b) => (a.full.backup_id < b.full.backup_id ? 1 : -1));
+}
+
+/** The backup and everything it needs, newest first, the full last. Throws CHAIN_CORRUPT or PARENT_NOT_FOUND. */
+export function ancestors(backup: Sidecar, sidecars: readonly Sidecar[]): Sidecar[] {
+  return walk(backup, indexById(sidecars));
+}
+
+/** Backups whose parent is `backupId`. */
+export function children(backupId: string, sidecars: readonly Sidecar[]): Sidecar[] {
+  return byAge(sidecars.filter((sidecar) => sidecar.parent_backup_id === backupId));
+}
+
+/** Everything that cannot be restored without `backupId`, oldest first; not the backup itself. */
+export function dependents(backupId: string, sidecars: readonly Sidecar[]): Sidecar[] {
+  const known = indexById(sidecars);
+  return byAge(sidecars.filter((sidecar) => sidecar.backup_id !== backupId && needs(sidecar, backupId, known)));
+}
+
+export type ParentChoice =
+  | { readonly type: 'full'; readonly reason: string }
+  | { readonly type: 'incremental' | 'differential'; readonly parent: Sidecar; readonly reason: string };
+
+export interface ParentRequest {
+  readonly type: 'auto' | BackupType;
+  /** Exact size of the disk now. */
+  readonly totalBytes: number;
+  /** The cluster size asked for, if any: a chain keeps its own. */
+  readonly clusterSize?: number;
+}
+
+/**
+ * What the next backup of a disk is, and on what it stands: incremental on the newest completed backup of the current chain,
+ * differential on its full. A disk that shrank starts a new chain whatever was asked for.
+ */
+export function chooseParent(request: ParentRequest, sidecars: readonly Sidecar[]): ParentChoice {
+  if (request.type === 'full') return { type: 'full', reason: 'a full backup was asked for' };
+  const chain = buildChains(sidecars)[0];
+  if (!chain) {
+    if (request.type === 'auto') return { type: 'full', reason: 'there is no completed backup of this disk to build on' };
+    throw new ChainkeepError('PARENT_REQUIRED', `a backup of type ${request.type} needs a completed full backup, and this disk has none`, {
+      advice: 'take a full backup first, or use --type auto',
+    });
+  }
+  const latest = chain.backups.at(-1) ?? chain.full;
+  const parent = request.type === 'differential' ? chain.full : latest;
+  if (request.totalBytes < latest.total_bytes || request.totalBytes < parent.total_bytes) {
+    return { type: 'full', reason: `the disk shrank from ${latest.total_bytes} to ${request.totalBytes} bytes: a new chain starts` };
+  }
+  if (request.clusterSize !== undefined && request.clusterSize !== parent.qcow2.cluster_size) {
+    if (request.type === 'auto') return { type: 'full', reason: `the chain has clusters of ${parent.qcow2.cluster_size} bytes: a new chain starts` };
+    throw new ChainkeepError('CONFIG_INVALID', `the chain has clusters of ${parent.qcow2.cluster_size} bytes, ${request.clusterSize} were asked for`, {
+      advice: 'leave --cluster-size away, or start a new chain with --type full',
+    });
+  }
+  const type = request.type === 'differential' ? 'differential' : 'incremental';
+  return { type, parent, reason: `the newest completed backup of the chain is ${latest.backup_id}` };
+}
+
+/** Throws CHAIN_CORRUPT when a backup does not fit on its parent: another disk, another cluster size, another content, a larger disk. */
+export function checkLink(child: Sidecar, parent: Sidecar): void {
+  const faults = [
+    [child.vm_context_id !== parent.vm_context_id || child.disk_id !== parent.disk_id, 'is of another disk'],
+    [child.chain_id !== parent.chain_id, `belongs to chain ${parent.chain_id}`],
+    [child.qcow2.cluster_size !== parent.qcow2.cluster_size, `has clusters of ${parent.qcow2.cluster_size} bytes`],
+    [child.parent_content_root !== parent.content_root, 'has another content than the one this backup was made on'],
+    [child.total_bytes < parent.total_bytes, 'is of a larger disk'],
+    [child.backup_type === 'differential' && parent.backup_type !== 'full', 'is no full backup, which a differential needs'],
+  ] as const;
+  const fault = faults.find(([broken]) => broken);
+  if (fault) {
+    throw new ChainkeepError('CHAIN_CORRUPT', `backup ${child.backup_id} does not fit on its parent ${parent.backup_id}, which ${fault[1]}`, {
+      advice: 'verify the repository; start a new chain with --type full',
+      context: { backup_id: child.backup_id, parent_backup_id: parent.backup_id },
+    });
+  }
+}
+
+function indexById(sidecars: readonly Sidecar[]): Map<string, Sidecar> {
+  return new Map(sidecars.map((sidecar) => [sidecar.backup_id, sidecar]));
+}
+
+function walk(backup: Sidecar, known: ReadonlyMap<string, Sidecar>): Sidecar[] {
+  const path = [backup];
+  for (let at = backup; at.parent_backup_id !== null; ) {
+    const parent = known.get(at.parent_backup_id);
+    if (!parent) {
+      throw new ChainkeepError('PARENT_NOT_FOUND', `backup ${at.backup_id} needs ${at.parent_backup_id}, which is not in the repository`, {
+        advice: 'bring its files back from a copy; until then nothing that needs it can be restored',
+        context: { backup_id: backup.backup_id, missing_backup_id: at.parent_backup_id },
+      });
+    }
+    checkLink(at, parent);
+    // Content roots are hashes over their parents' roots only by value, so a loop is conceivable in damaged sidecars.
+    if (path.length > known.size) {
+      throw new ChainkeepError('CHAIN_CORRUPT', `the parents of backup ${backup.backup_id} form a loop`, { context: { backup_id: backup.backup_id } });
+    }
+    path.push(parent);
+    at = parent;
+  }
+  return path;
+}
+
+function tryAncestors(backup: Sidecar, known: ReadonlyMap<string, Sidecar>): Sidecar[] | undefined {
+  try {
+    return walk(backup, known);
+  } catch (error) {
+    if (error instanceof ChainkeepError) return undefined;
+    throw error;
+  }
+}
+
+function needs(backup: Sidecar, ancestorId: string, known: ReadonlyMap<string, Sidecar>): boolean {
+  let at: Sidecar | undefined = backup;
+  for (let steps = 0; at && steps <= known.size; steps++) {
+    if (at.parent_backup_id === ancestorId) return true;
+    at = at.parent_backup_id === null ? undefined : known.get(at.parent_backup_id);
+  }
+  return false;
+}

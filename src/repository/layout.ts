@@ -1,0 +1,49 @@
+// Names inside a repository; docs/format/repository.md describes them. Ids are ours and are the only things that become names.
+
+import { isId } from '../plumbing/clock.ts';
+import { assert } from '../plumbing/errors.ts';
+
+export const MARKER_NAME = 'chainkeep-repository.json';
+const DISKS_PREFIX = 'vms/';
+
+export interface DiskPlace {
+  readonly vmContextId: string;
+  readonly diskId: number;
+}
+
+/** `vms/<vm_context_id>/disk-<n>/` */
+export function diskFolder({ vmContextId, diskId }: DiskPlace): string {
+  assert(isId(vmContextId), `not an id: ${vmContextId}`);
+  assert(Number.isSafeInteger(diskId) && diskId >= 0, `not a disk number: ${diskId}`);
+  return `${DISKS_PREFIX}${vmContextId}/disk-${diskId}/`;
+}
+
+export const imageFile = (backupId: string): string => `${backupId}.qcow2`;
+export const digestsFile = (backupId: string, generation: number): string => `${backupId}.${generation}.digests`;
+export const sidecarFile = (backupId: string): string => `${backupId}.json`;
+
+export type FileKind = 'image' | 'digests' | 'sidecar';
+
+export interface PlacedFile {
+  readonly place: DiskPlace;
+  readonly backupId: string;
+  readonly kind: FileKind;
+  /** Only of digests. */
+  readonly generation?: number;
+}
+
+const DISK_FILE = /^vms\/([a-z0-9-]{1,64})\/disk-(\d{1,9})\/([a-z0-9-]{1,64})\.(?:(qcow2)|(json)|(?:(\d{1,9})\.digests))$/;
+
+/** What a blob name means, or undefined when it is none of ours. */
+export function parseFileName(name: string): PlacedFile | undefined {
+  const match = DISK_FILE.exec(name);
+  if (!match) return undefined;
+  const [, vmContextId = '', disk = '', backupId = '', image, sidecar, generation] = match;
+  if (!isId(vmContextId) || !isId(backupId) || String(Number(disk)) !== disk) return undefined;
+  const place = { vmContextId, diskId: Number(disk) };
+  if (image) return { place, backupId, kind: 'image' };
+  if (sidecar) return { place, backupId, kind: 'sidecar' };
+  return { place, backupId, kind: 'digests', generation: Number(generation) };
+}
+
+export const EVERY_DISK = DISKS_PREFIX;

@@ -1,0 +1,126 @@
+// Plans a transfer: walks the extents of a disk range by range and cuts them into units for the workers.
+// Reads metadata only, and keeps no more than one range in memory.
+
+import type { DiskReader } from '../disk/disk-reader.ts';
+import type { Extent } from '../disk/extent.ts';
+import { DIGEST_BYTES } from '../plumbing/blake3.ts';
+import type { ByteSource } from '../plumbing/byte-source.ts';
+import { throwIfCancelled } from '../plumbing/errors.ts';
+import { type ExpectedRange, type ExpectedView, RANGE_CLUSTERS } from './expected-view.ts';
+import { CLUSTER, COMPRESSIONS, type ExpectedUse, PIECE, PIECE_NUMBERS, type Unit } from './unit.ts';
+
+export interface UnitPlan {
+  readonly reader: DiskReader;
+  readonly clusterSize: number;
+  readonly unitBytes: number;
+  readonly view: ExpectedView;
+  readonly expected: ExpectedUse;
+  readonly sources: SourceTable;
+  readonly signal?: AbortSignal;
+}
+
+/** Gives every byte source that the extents name a small number for the workers. */
+export class SourceTable {
+  readonly #sources: ByteSource[] = [];
+  readonly #indexes = new Map<ByteSource, number>();
+
+  indexOf(source: ByteSource): number {
+    let index = this.#indexes.get(source);
+    if (index === undefined) {
+      index = this.#sources.length;
+      this.#sources.push(source);
+      this.#indexes.set(source, index);
+    }
+    return index;
+  }
+
+  at(index: number): ByteSource | undefined {
+    return this.#sources[index];
+  }
+}
+
+/** Pieces and stored lengths of one unit while its extents come in. */
+type Window = number[];
+
+export async function* planUnits(plan: UnitPlan): AsyncGenerator<Unit> {
+  const { reader, clusterSize } = plan;
+  const rangeBytes = RANGE_CLUSTERS * clusterSize;
+  const checks = plan.expected === 'require' || plan.expected === 'report';
+  let seq = 0;
+  for (let range = 0, offset = 0; offset < reader.size; range++, offset += rangeBytes) {
+    throwIfCancelled(plan.signal);
+    const expected = plan.expected === 'ignore' ? undefined : await plan.view.range(range);
+    // What is restored is what the digests record; a range without a record reads as zeros and needs no look at the images.
+    if (plan.expected === 'require' && !expected) continue;
+    const length = Math.min(rangeBytes, reader.size - offset);
+    const windows = await collectWindows(plan, offset, length, expected);
+    if (checks && expected) addExpectedWindows(windows, expected, plan);
+    for (const window of [...windows.keys()].sort((a, b) => a - b)) {
+      yield makeUnit(plan, seq++, offset, window, windows.get(window) ?? [], expected);
+    }
+  }
+}
+
+async function collectWindows(plan: UnitPlan, offset: number, length: number, expected: ExpectedRange | undefined): Promise<Map<number, Window>> {
+  const windows = new Map<number, Window>();
+  for await (const extent of plan.reader.extents({ offset, length })) {
+    if (extent.kind === 'data') addExtent(plan, windows, extent, offset, expected);
+  }
+  return windows;
+}
+
+function addExtent(plan: UnitPlan, windows: Map<number, Window>, extent: Extent, rangeOffset: number, expected: ExpectedRange | undefined): void {
+  const { unitBytes, clusterSize } = plan;
+  const end = extent.offset + extent.length - rangeOffset;
+  for (let start = extent.offset - rangeOffset; start < end; ) {
+    const window = Math.floor(start / unitBytes);
+    const stop = Math.min(end, (window + 1) * unitBytes);
+    let pieces = windows.get(window);
+    if (!pieces) {
+      pieces = [];
+      windows.set(window, pieces);
+    }
+    const skipped = rangeOffset + start - extent.offset;
+    const cluster = Math.floor(start / clusterSize);
+    pieces.push(start - window * unitBytes, stop - start, ...storedNumbers(plan, extent, skipped, rangeOffset + start, expected?.storedLengths[cluster] ?? 0));
+    start = stop;
+  }
+}
+
+/** SOURCE, AT, STORED_LENGTH, COMPRESSION of a part of an extent that begins `skipped` bytes into it. */
+function storedNumbers(plan: UnitPlan, extent: Extent, skipped: number, guest: number, exactLength: number): number[] {
+  const { stored } = extent;
+  if (!stored) return [-1, guest, 0, 0];
+  const source = plan.sources.indexOf(stored.source);
+  if (stored.compression === 'none') return [source, stored.offset + skipped, 0, 0];
+  // The image knows an upper bound only; the record knows the exact length, and it may not be longer.
+  const length = exactLength > 0 ? Math.min(exactLength, stored.length) : stored.length;
+  return [source, stored.offset, length, COMPRESSIONS.indexOf(stored.compression)];
+}
+
+/** Clusters that must hold data, but for which the reader has none: their unit finds zeros there, which is the damage to report. */
+function addExpectedWindows(windows: Map<number, Window>, expected: ExpectedRange, plan: UnitPlan): void {
+  const perWindow = plan.unitBytes / plan.clusterSize;
+  for (let cluster = expected.kinds.indexOf(CLUSTER.DATA); cluster >= 0; ) {
+    const window = Math.floor(cluster / perWindow);
+    if (!windows.has(window)) windows.set(window, []);
+    cluster = expected.kinds.indexOf(CLUSTER.DATA, (window + 1) * perWindow);
+  }
+}
+
+function makeUnit(plan: UnitPlan, seq: number, rangeOffset: number, window: number, pieces: Window, expected: ExpectedRange | undefined): Unit {
+  const offset = rangeOffset + window * plan.unitBytes;
+  const length = Math.min(plan.unitBytes, plan.reader.size - offset);
+  const unit = { seq, offset, length, pieces: Float64Array.from(pieces) };
+  if (!expected) return unit;
+  const first = (window * plan.unitBytes) / plan.clusterSize;
+  const last = first + Math.ceil(length / plan.clusterSize);
+  const compressed = unit.pieces.some((number, at) => at % PIECE_NUMBERS === PIECE.COMPRESSION && number > 0);
+  return {
+    ...unit,
+    // Copies: the view reuses its arrays, and a message must not carry the whole range with it.
+    expectedKinds: expected.kinds.slice(first, last),
+    expectedDigests: expected.digests.slice(first * DIGEST_BYTES, last * DIGEST_BYTES),
+    ...(compressed && plan.expected !== 'compare' ? { expectedCrcs: expected.crcs.slice(first, last) } : {}),
+  };
+}

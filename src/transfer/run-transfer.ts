@@ -1,0 +1,218 @@
+// Runs a plan: hands units to worker threads, takes their results back in the order of the disk, stops at the first error.
+// It knows no formats and decides nothing; memory is bounded by the window below, whatever the size of the disk.
+
+import { availableParallelism } from 'node:os';
+import type { Compression } from '../disk/extent.ts';
+import type { DiskWriter } from '../disk/disk-writer.ts';
+import type { ByteSink } from '../plumbing/byte-sink.ts';
+import type { ByteSource } from '../plumbing/byte-source.ts';
+import { ChainkeepError, throwIfCancelled } from '../plumbing/errors.ts';
+import { allocateShared } from './served-io.ts';
+import { TransferThread } from './transfer-thread.ts';
+import type { ExpectedUse, OutputSetup, Unit, UnitResult, WorkerFailure, WriteTarget } from './unit.ts';
+
+/** Where a transfer writes to. */
+export type TransferOutput =
+  | { readonly kind: 'none' }
+  | { readonly kind: 'image'; readonly sink: ByteSink; readonly compression: Compression; readonly level: number }
+  | { readonly kind: 'disk'; readonly writer: DiskWriter };
+
+export interface TransferOptions {
+  readonly clusterSize: number;
+  /** URL of the module that exports `createClusterCodec`. */
+  readonly codec: string;
+  readonly expected: ExpectedUse;
+  readonly digests: boolean;
+  readonly output: TransferOutput;
+  /** Reads pieces whose source is -1. */
+  readonly readDisk: (buffer: Uint8Array, offset: number) => Promise<void>;
+  /** The byte sources that units name by index. */
+  readonly sources: { at(index: number): ByteSource | undefined };
+  /** Called in the order of the disk, one at a time. */
+  readonly consume: (result: UnitResult) => Promise<void> | void;
+  /** Turns what a worker reports into the error of the caller's room. */
+  readonly explain: (failure: WorkerFailure) => ChainkeepError;
+  readonly threads?: number;
+  readonly signal?: AbortSignal;
+}
+
+/** Bytes a unit covers: large enough to keep calls few, small enough to stay in a core's cache. */
+export function unitBytesFor(clusterSize: number): number {
+  return Math.max(UNIT_BYTES, clusterSize);
+}
+
+const UNIT_BYTES = 1 << 20;
+const MOST_THREADS = 8;
+// Units handed to one thread ahead of its answers: hides the way to the main thread and back.
+const AHEAD = 4;
+// Units whose results are not consumed yet, all threads together.
+const MOST_OPEN = 2048;
+
+export async function runTransfer(units: AsyncIterable<Unit>, options: TransferOptions): Promise<void> {
+  throwIfCancelled(options.signal);
+  const run = new TransferRun(options);
+  try {
+    await run.feed(units);
+    await run.drain();
+  } finally {
+    await run.close();
+  }
+}
+
+class TransferRun {
+  readonly #options: TransferOptions;
+  readonly #threads: TransferThread[];
+  readonly #arrived = new Map<number, UnitResult>();
+  #nextResult = 0;
+  #nextUnit = 0;
+  #consuming: Promise<void> = Promise.resolve();
+  #consumeActive = false;
+  #failure: { readonly error: unknown } | undefined;
+  #wake: (() => void) | undefined;
+  readonly #onAbort = (): void => this.#fail(cancelled(this.#options.signal));
+
+  constructor(options: TransferOptions) {
+    this.#options = options;
+    const count = options.threads ?? Math.min(availableParallelism(), MOST_THREADS);
+    this.#threads = Array.from({ length: count }, () => this.#openThread());
+    options.signal?.addEventListener('abort', this.#onAbort, { once: true });
+  }
+
+  async feed(units: AsyncIterable<Unit>): Promise<void> {
+    for await (const unit of units) {
+      this.#nextUnit = unit.seq + 1;
+      const thread = await this.#freeThread();
+      thread.give(unit);
+    }
+    for (const thread of this.#threads) thread.end();
+  }
+
+  async drain(): Promise<void> {
+    await this.#until(() => this.#threads.every((thread) => thread.ended));
+    await this.#until(() => this.#nextResult === this.#nextUnit && !this.#consumeActive);
+  }
+
+  async close(): Promise<void> {
+    this.#options.signal?.removeEventListener('abort', this.#onAbort);
+    await Promise.all(this.#threads.map((thread) => thread.close()));
+    // A consumer that is still writing must be over before its caller takes its output away.
+    await this.#consuming;
+  }
+
+  #openThread(): TransferThread {
+    const options = this.#options;
+    const unitBytes = unitBytesFor(options.clusterSize);
+    const setup = {
+      clusterSize: options.clusterSize,
+      unitBytes,
+      expected: options.expected,
+      digests: options.digests,
+      codec: options.codec,
+      output: outputSetup(options.output),
+      // An append carries at most one unit or one packed run.
+      shared: allocateShared(Math.max(unitBytes, 2 * options.clusterSize)),
+    };
+    return new TransferThread(setup, {
+      results: (results) => this.#take(results),
+      failed: (error) => this.#fail(error),
+      changed: () => this.#wake?.(),
+      explain: options.explain,
+      sourceAt: (index) => options.sources.at(index),
+      read: (source, buffer, offset) => this.#read(source, buffer, offset),
+      append: (buffer) => appendTo(options.output, buffer),
+      write: (buffer, offset) => writeTo(options.output, buffer, offset),
+    });
+  }
+
+  #read(source: number, buffer: Uint8Array, offset: number): Promise<void> {
+    if (source < 0) return this.#options.readDisk(buffer, offset);
+    const opened = this.#options.sources.at(source);
+    if (!opened) throw new ChainkeepError('INTERNAL', `internal error: no byte source ${source}`);
+    return opened.read(buffer, offset);
+  }
+
+  #freeThread(): Promise<TransferThread> | TransferThread {
+    const free = this.#leastBusy();
+    if (free && !this.#failure) return free;
+    return this.#until(() => this.#leastBusy() !== undefined).then(() => this.#freeThread());
+  }
+
+  #leastBusy(): TransferThread | undefined {
+    if (this.#nextUnit - this.#nextResult > MOST_OPEN) return undefined;
+    let best: TransferThread | undefined;
+    for (const thread of this.#threads) {
+      if (thread.busy < AHEAD && (best === undefined || thread.busy < best.busy)) best = thread;
+    }
+    return best;
+  }
+
+  #take(results: readonly UnitResult[]): void {
+    for (const result of results) this.#arrived.set(result.seq, result);
+    if (!this.#consumeActive && this.#arrived.has(this.#nextResult)) {
+      this.#consumeActive = true;
+      this.#consuming = this.#consumeArrived().catch((error: unknown) => this.#fail(error));
+    }
+  }
+
+  async #consumeArrived(): Promise<void> {
+    try {
+      for (let next = this.#arrived.get(this.#nextResult); next && !this.#failure; next = this.#arrived.get(this.#nextResult)) {
+        this.#arrived.delete(this.#nextResult);
+        const waiting = this.#options.consume(next);
+        if (waiting) await waiting;
+        this.#nextResult++;
+      }
+    } finally {
+      this.#consumeActive = false;
+      this.#wake?.();
+    }
+  }
+
+  #fail(error: unknown): void {
+    this.#failure ??= { error };
+    this.#wake?.();
+  }
+
+  /** Waits until `condition` holds; throws the first failure. Only one waiter at a time: `feed`, then `drain`. */
+  async #until(condition: () => boolean): Promise<void> {
+    while (true) {
+      if (this.#failure) throw this.#failure.error;
+      if (condition()) return;
+      await new Promise<void>((resolve) => {
+        this.#wake = resolve;
+      });
+      this.#wake = undefined;
+    }
+  }
+}
+
+function cancelled(signal: AbortSignal | undefined): unknown {
+  try {
+    throwIfCancelled(signal);
+  } catch (error) {
+    return error;
+  }
+  return new ChainkeepError('CANCELLED', 'cancelled');
+}
+
+function outputSetup(output: TransferOutput): OutputSetup {
+  if (output.kind === 'none') return output;
+  if (output.kind === 'image') return { kind: 'image', compression: output.compression, level: output.level, target: directTarget(output.sink) };
+  const { fd, startsZero } = output.writer;
+  return { kind: 'disk', skipZero: startsZero, target: fd === undefined ? {} : { fd } };
+}
+
+/** Only what a message can carry. */
+function directTarget({ direct }: ByteSink): WriteTarget {
+  return direct ? { fd: direct.fd, next: direct.next } : {};
+}
+
+function appendTo(output: TransferOutput, buffer: Uint8Array): Promise<number> {
+  if (output.kind !== 'image') throw new ChainkeepError('INTERNAL', 'internal error: append without an image');
+  return output.sink.append([buffer]);
+}
+
+function writeTo(output: TransferOutput, buffer: Uint8Array, offset: number): Promise<void> {
+  if (output.kind !== 'disk') throw new ChainkeepError('INTERNAL', 'internal error: write without a disk');
+  return output.writer.write(buffer, offset);
+}

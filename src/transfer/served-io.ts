@@ -1,0 +1,103 @@
+// How a worker, which works synchronously, has the main thread read or write where it has no descriptor of its own
+// (a socket, a wrapped store). The worker posts the request and sleeps until the answer stands in shared memory.
+
+import type { ServedRequest } from './unit.ts';
+
+const CONTROL_BYTES = 64;
+const STATE = 0; // Int32: 0 = waiting, 1 = answered, 2 = failed (the main thread reports the reason itself)
+const OFFSET_AT = 8; // Float64: where an append landed
+
+const WAITING = 0;
+const ANSWERED = 1;
+const FAILED = 2;
+
+/** Thrown in a worker whose request failed; the main thread knows the reason and ends the transfer. */
+export class ServedRequestFailed extends Error {
+  override readonly name = 'ServedRequestFailed';
+}
+
+/** Shared memory for one worker: control words, then a payload as large as the largest request. */
+export function allocateShared(payloadBytes: number): SharedArrayBuffer {
+  return new SharedArrayBuffer(CONTROL_BYTES + payloadBytes);
+}
+
+/** The worker's end. */
+export class ServedClient {
+  readonly #state: Int32Array;
+  readonly #offset: Float64Array;
+  readonly #payload: Uint8Array;
+  readonly #post: (request: ServedRequest) => void;
+
+  constructor(shared: SharedArrayBuffer, post: (request: ServedRequest) => void) {
+    this.#state = new Int32Array(shared, STATE, 1);
+    this.#offset = new Float64Array(shared, OFFSET_AT, 1);
+    this.#payload = new Uint8Array(shared, CONTROL_BYTES);
+    this.#post = post;
+  }
+
+  read(source: number, buffer: Uint8Array, offset: number): void {
+    for (let done = 0; done < buffer.length; ) {
+      const length = Math.min(this.#payload.length, buffer.length - done);
+      this.#ask({ op: 'read', source, offset: offset + done, length });
+      buffer.set(this.#payload.subarray(0, length), done);
+      done += length;
+    }
+  }
+
+  /** All buffers together are at most as large as the payload. */
+  append(buffers: readonly Uint8Array[]): number {
+    const length = this.#gather(buffers);
+    this.#ask({ op: 'append', length });
+    return this.#offset[0] ?? 0;
+  }
+
+  write(buffers: readonly Uint8Array[], offset: number): void {
+    const length = this.#gather(buffers);
+    this.#ask({ op: 'write', offset, length });
+  }
+
+  #gather(buffers: readonly Uint8Array[]): number {
+    let length = 0;
+    for (const buffer of buffers) {
+      this.#payload.set(buffer, length);
+      length += buffer.length;
+    }
+    return length;
+  }
+
+  #ask(request: ServedRequest): void {
+    Atomics.store(this.#state, 0, WAITING);
+    this.#post(request);
+    Atomics.wait(this.#state, 0, WAITING);
+    if (Atomics.load(this.#state, 0) === FAILED) throw new ServedRequestFailed(`served ${request.op} failed`);
+  }
+}
+
+export interface ServedHandlers {
+  read(source: number, buffer: Uint8Array, offset: number): Promise<void>;
+  append(buffer: Uint8Array): Promise<number>;
+  write(buffer: Uint8Array, offset: number): Promise<void>;
+}
+
+/** The main thread's end: does the request and wakes the worker. Rejects with the reason after it has told the worker. */
+export async function serve(shared: SharedArrayBuffer, request: ServedRequest, handlers: ServedHandlers): Promise<void> {
+  const state = new Int32Array(shared, STATE, 1);
+  const payload = new Uint8Array(shared, CONTROL_BYTES, request.length);
+  let verdict = FAILED;
+  try {
+    // Stores and readers take ordinary memory (some refuse shared memory), so there is one copy here.
+    const buffer = Buffer.allocUnsafe(request.length);
+    if (request.op === 'read') {
+      await handlers.read(request.source, buffer, request.offset);
+      payload.set(buffer);
+    } else {
+      buffer.set(payload);
+      if (request.op === 'write') await handlers.write(buffer, request.offset);
+      else new Float64Array(shared, OFFSET_AT, 1)[0] = await handlers.append(buffer);
+    }
+    verdict = ANSWERED;
+  } finally {
+    Atomics.store(state, 0, verdict);
+    Atomics.notify(state, 0);
+  }
+}

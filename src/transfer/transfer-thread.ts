@@ -1,0 +1,93 @@
+// One worker thread as the main thread sees it: gives it units, serves its reads and writes, hears its results.
+
+import { Worker } from 'node:worker_threads';
+import type { ByteSource } from '../plumbing/byte-source.ts';
+import { ChainkeepError } from '../plumbing/errors.ts';
+import { type ServedHandlers, serve } from './served-io.ts';
+import { type FromWorker, PIECE, PIECE_NUMBERS, type ToWorker, type Unit, type UnitResult, type WorkerFailure, type WorkerSetup } from './unit.ts';
+
+// Run from source it is TypeScript, in the published package JavaScript.
+const WORKER = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url);
+
+export interface ThreadEvents extends ServedHandlers {
+  results(results: readonly UnitResult[]): void;
+  failed(error: unknown): void;
+  /** Something a waiter may wait for has changed. */
+  changed(): void;
+  explain(failure: WorkerFailure): ChainkeepError;
+  sourceAt(index: number): ByteSource | undefined;
+}
+
+export class TransferThread {
+  readonly #worker: Worker;
+  readonly #events: ThreadEvents;
+  readonly #shared: SharedArrayBuffer;
+  readonly #named = new Set<number>();
+  #serving: Promise<void> = Promise.resolve();
+  #busy = 0;
+  #ended = false;
+
+  constructor(setup: WorkerSetup, events: ThreadEvents) {
+    this.#events = events;
+    this.#shared = setup.shared;
+    this.#worker = new Worker(WORKER, { workerData: setup });
+    this.#worker.on('message', (message: FromWorker) => this.#hear(message));
+    this.#worker.on('error', (error) => events.failed(error));
+    this.#worker.on('exit', () => {
+      if (!this.#ended) events.failed(new ChainkeepError('INTERNAL', 'internal error: a worker thread ended early'));
+    });
+  }
+
+  /** Units given and not settled yet. */
+  get busy(): number {
+    return this.#busy;
+  }
+
+  get ended(): boolean {
+    return this.#ended;
+  }
+
+  give(unit: Unit): void {
+    this.#busy++;
+    this.#post({ order: { units: [unit], sources: this.#nameSources(unit) } });
+  }
+
+  end(): void {
+    this.#post({ end: true });
+  }
+
+  async close(): Promise<void> {
+    this.#ended = true;
+    await this.#worker.terminate();
+    await this.#serving;
+  }
+
+  #nameSources(unit: Unit): [number, number | undefined][] {
+    const named: [number, number | undefined][] = [];
+    for (let at = PIECE.SOURCE; at < unit.pieces.length; at += PIECE_NUMBERS) {
+      const index = unit.pieces[at] ?? -1;
+      if (index < 0 || this.#named.has(index)) continue;
+      this.#named.add(index);
+      named.push([index, this.#events.sourceAt(index)?.fd]);
+    }
+    return named;
+  }
+
+  #hear(message: FromWorker): void {
+    if ('results' in message) {
+      this.#busy -= message.settled;
+      this.#events.results(message.results);
+    } else if ('request' in message) {
+      this.#serving = serve(this.#shared, message.request, this.#events).catch((error: unknown) => this.#events.failed(error));
+    } else if ('failed' in message) {
+      this.#events.failed(this.#events.explain(message.failed));
+    } else {
+      this.#ended = true;
+    }
+    this.#events.changed();
+  }
+
+  #post(message: ToWorker): void {
+    this.#worker.postMessage(message);
+  }
+}

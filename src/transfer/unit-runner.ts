@@ -1,0 +1,277 @@
+// What a worker does with one unit: read, zero?, digest, same as expected?, compress, write. Synchronous; no threads here.
+// It must not decide anything about chains or formats: the unit says what to read and what to expect.
+
+import type { Blake3 } from '../plumbing/blake3.ts';
+import { DIGEST_BYTES } from '../plumbing/blake3.ts';
+import type { Crc32c } from '../plumbing/crc32c.ts';
+import { PackedRun } from './packed-run.ts';
+import { CLUSTER, type ClusterCodec, COMPRESSIONS, OUTCOME, PIECE, PIECE_NUMBERS, type Unit, type UnitResult, type WorkerSetup } from './unit.ts';
+
+/** The bytes a worker can reach; every method throws on failure and never does half of it silently. */
+export interface UnitIo {
+  read(source: number, buffer: Uint8Array, offset: number): void;
+  /** Appends one cluster-aligned run to the image, answers where it landed. */
+  append(buffers: readonly Uint8Array[]): number;
+  /** Writes to the disk at a guest offset. */
+  write(buffers: readonly Uint8Array[], offset: number): void;
+}
+
+export interface UnitTools {
+  readonly blake3: Blake3;
+  readonly crc32c: Crc32c;
+  readonly codec: ClusterCodec;
+}
+
+/** A failure with the guest offset and the step where it happened. */
+export class UnitFailure extends Error {
+  override readonly name = 'UnitFailure';
+  readonly op: 'read' | 'write' | 'expand' | 'digest';
+  readonly offset: number;
+  readonly source: number | undefined;
+
+  constructor(op: 'read' | 'write' | 'expand' | 'digest', offset: number, cause: unknown, source?: number) {
+    super(cause instanceof Error ? cause.message : String(cause), { cause });
+    this.op = op;
+    this.offset = offset;
+    this.source = source;
+  }
+}
+
+type MutableResult = { -readonly [Key in keyof UnitResult]: UnitResult[Key] };
+
+export class UnitRunner {
+  readonly #setup: WorkerSetup;
+  readonly #io: UnitIo;
+  readonly #tools: UnitTools;
+  readonly #buffer: Buffer;
+  readonly #stored: Buffer;
+  readonly #zeros: Buffer;
+  readonly #pack: PackedRun | undefined;
+  #finished: UnitResult[] = [];
+
+  constructor(setup: WorkerSetup, io: UnitIo, tools: UnitTools) {
+    this.#setup = setup;
+    this.#io = io;
+    this.#tools = tools;
+    this.#buffer = Buffer.alloc(setup.unitBytes);
+    // A compressed cluster can name up to a cluster and a sector (qcow2.md 1.7): its length is an upper bound.
+    this.#stored = Buffer.alloc(setup.clusterSize + 1024);
+    this.#zeros = Buffer.alloc(setup.clusterSize);
+    const { output } = setup;
+    if (output.kind === 'image' && output.compression !== 'none') {
+      this.#pack = new PackedRun(setup.clusterSize, (buffers) => this.#io.append(buffers));
+    }
+  }
+
+  /** Handles one unit; its result is in a later `take()` where compressed clusters still wait for their run to fill. */
+  run(unit: Unit): void {
+    const clusters = Math.ceil(unit.length / this.#setup.clusterSize);
+    const result: MutableResult = {
+      seq: unit.seq,
+      offset: unit.offset,
+      length: unit.length,
+      outcome: new Uint8Array(clusters),
+      digests: new Uint8Array(this.#setup.digests ? clusters * DIGEST_BYTES : 0),
+      hostOffsets: new Float64Array(clusters),
+      storedLengths: new Uint32Array(clusters),
+      crcs: new Uint32Array(clusters),
+      bytesRead: 0,
+      bytesWritten: 0,
+    };
+    this.#fill(unit, result);
+    const write: number[] = [];
+    for (let index = 0; index < clusters; index++) {
+      if (result.outcome[index] === OUTCOME.UNREADABLE) continue;
+      const outcome = this.#judge(unit, result, index);
+      result.outcome[index] = outcome;
+      if (outcome === OUTCOME.PLAIN) write.push(index);
+    }
+    this.#put(unit, result, write);
+    this.#finished.push(result);
+  }
+
+  /** Results that are complete, in the order of their units. */
+  take(): UnitResult[] {
+    if (this.#pack?.pending) return [];
+    const finished = this.#finished;
+    this.#finished = [];
+    return finished;
+  }
+
+  /** How many results wait for their run to be written. */
+  get waiting(): number {
+    return this.#finished.length;
+  }
+
+  /** Writes what is still packed; afterwards `take()` answers everything. */
+  flush(): void {
+    this.#pack?.flush();
+  }
+
+  #fill(unit: Unit, result: MutableResult): void {
+    const { pieces } = unit;
+    const { clusterSize } = this.#setup;
+    const padded = Math.ceil(unit.length / clusterSize) * clusterSize;
+    if (!covers(pieces, padded)) this.#buffer.fill(0, 0, padded);
+    for (let at = 0; at < pieces.length; at += PIECE_NUMBERS) {
+      const piece = pieces.subarray(at, at + PIECE_NUMBERS);
+      try {
+        this.#readPiece(unit, piece, result);
+      } catch (error) {
+        if (this.#setup.expected !== 'report') throw error;
+        const first = Math.floor((piece[PIECE.OFFSET] ?? 0) / clusterSize);
+        const last = Math.ceil(((piece[PIECE.OFFSET] ?? 0) + (piece[PIECE.LENGTH] ?? 0)) / clusterSize);
+        this.#isolate(unit, piece, result, first, last);
+      }
+    }
+  }
+
+  /** A piece of several clusters failed: read them one by one, so that only what is really unreadable is reported. */
+  #isolate(unit: Unit, piece: Float64Array, result: MutableResult, first: number, last: number): void {
+    const { clusterSize } = this.#setup;
+    const start = piece[PIECE.OFFSET] ?? 0;
+    const end = start + (piece[PIECE.LENGTH] ?? 0);
+    for (let index = first; index < last; index++) {
+      const from = Math.max(start, index * clusterSize);
+      const part = Float64Array.from(piece);
+      part[PIECE.OFFSET] = from;
+      part[PIECE.LENGTH] = Math.min(end, (index + 1) * clusterSize) - from;
+      if (part[PIECE.COMPRESSION] === 0) part[PIECE.AT] = (piece[PIECE.AT] ?? 0) + from - start;
+      try {
+        this.#readPiece(unit, part, result);
+      } catch (error) {
+        result.outcome[index] = OUTCOME.UNREADABLE;
+        result.failure ??= error instanceof Error ? error.message : String(error);
+      }
+    }
+  }
+
+  #readPiece(unit: Unit, piece: Float64Array, result: MutableResult): void {
+    const [offset = 0, length = 0, source = -1, at = 0, storedLength = 0, compression = 0] = piece;
+    const target = this.#buffer.subarray(offset, offset + length);
+    const guest = unit.offset + offset;
+    if (compression === 0) {
+      attempt('read', guest, source, () => this.#io.read(source, target, at));
+      result.bytesRead += length;
+      return;
+    }
+    const index = Math.floor(offset / this.#setup.clusterSize);
+    const stored = this.#stored.subarray(0, storedLength);
+    attempt('read', guest, source, () => this.#io.read(source, stored, at));
+    result.bytesRead += storedLength;
+    const expectedCrc = unit.expectedCrcs?.[index];
+    if (expectedCrc !== undefined && this.#tools.crc32c(stored) !== expectedCrc) {
+      throw new UnitFailure('digest', guest, new Error('the stored bytes do not have the CRC32C that was recorded for them'), source);
+    }
+    const algorithm = COMPRESSIONS[compression] === 'zlib' ? 'zlib' : 'zstd';
+    const cluster = this.#buffer.subarray(index * this.#setup.clusterSize, (index + 1) * this.#setup.clusterSize);
+    attempt('expand', guest, source, () => this.#tools.codec.decompress(algorithm, stored, cluster));
+  }
+
+  #judge(unit: Unit, result: MutableResult, index: number): number {
+    const { clusterSize, expected, output } = this.#setup;
+    const cluster = this.#buffer.subarray(index * clusterSize, (index + 1) * clusterSize);
+    const kind = unit.expectedKinds?.[index] ?? CLUSTER.UNKNOWN;
+    if (cluster.equals(this.#zeros)) {
+      if (isCheck(expected) && kind === CLUSTER.DATA) return this.#mismatch(unit, index);
+      return OUTCOME.ZERO;
+    }
+    if (this.#setup.digests) {
+      const digest = this.#tools.blake3.hash(cluster);
+      result.digests.set(digest, index * DIGEST_BYTES);
+      const same = kind === CLUSTER.DATA && sameDigest(unit.expectedDigests, index, digest);
+      if (expected === 'compare' && same) return OUTCOME.SAME;
+      if (isCheck(expected) && !same) return this.#mismatch(unit, index);
+    }
+    if (output.kind === 'none') return OUTCOME.SAME;
+    if (this.#pack && output.kind === 'image' && this.#compress(cluster, result, index, output.level)) return OUTCOME.COMPRESSED;
+    return OUTCOME.PLAIN;
+  }
+
+  #mismatch(unit: Unit, index: number): number {
+    if (this.#setup.expected === 'report') return OUTCOME.MISMATCH;
+    const guest = unit.offset + index * this.#setup.clusterSize;
+    throw new UnitFailure('digest', guest, new Error('the cluster does not have the digest that was recorded for it'));
+  }
+
+  #compress(cluster: Buffer, result: MutableResult, index: number, level: number): boolean {
+    const pack = this.#pack;
+    if (!pack) return false;
+    const room = pack.room(this.#setup.clusterSize);
+    const { output } = this.#setup;
+    const zlib = output.kind === 'image' && output.compression === 'zlib';
+    const length = zlib ? this.#tools.codec.compressZlib(cluster, room, level) : this.#tools.codec.compressZstd(cluster, room, level);
+    if (length === 0) return false;
+    result.crcs[index] = this.#tools.crc32c(room.subarray(0, length));
+    result.storedLengths[index] = length;
+    result.bytesWritten += length;
+    const { hostOffsets } = result;
+    pack.commit(length, (offset) => {
+      hostOffsets[index] = offset;
+    });
+    return true;
+  }
+
+  #put(unit: Unit, result: MutableResult, write: readonly number[]): void {
+    const { clusterSize, output } = this.#setup;
+    if (output.kind === 'image' && write.length > 0) {
+      const first = attempt('write', unit.offset, undefined, () => this.#io.append(runs(this.#buffer, write, clusterSize)));
+      write.forEach((index, position) => {
+        result.hostOffsets[index] = first + position * clusterSize;
+      });
+      result.bytesWritten += write.length * clusterSize;
+    }
+    if (output.kind !== 'disk') return;
+    const indexes = output.skipZero ? write : Array.from(result.outcome.keys());
+    for (const [from, to] of adjacent(indexes)) {
+      const offset = unit.offset + from * clusterSize;
+      // The last cluster of the buffer is padded; a disk ends where it ends.
+      const bytes = this.#buffer.subarray(from * clusterSize, Math.min(to * clusterSize, unit.length));
+      attempt('write', offset, undefined, () => this.#io.write([bytes], offset));
+      result.bytesWritten += bytes.length;
+    }
+  }
+}
+
+function isCheck(expected: WorkerSetup['expected']): boolean {
+  return expected === 'require' || expected === 'report';
+}
+
+function attempt<T>(op: 'read' | 'write' | 'expand', offset: number, source: number | undefined, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    throw new UnitFailure(op, offset, error, source);
+  }
+}
+
+function covers(pieces: Float64Array, length: number): boolean {
+  let end = 0;
+  for (let at = 0; at < pieces.length; at += PIECE_NUMBERS) {
+    if (pieces[at + PIECE.OFFSET] !== end) return false;
+    end += pieces[at + PIECE.LENGTH] ?? 0;
+  }
+  return end >= length;
+}
+
+function sameDigest(digests: Uint8Array | undefined, index: number, digest: Uint8Array): boolean {
+  if (!digests) return false;
+  const start = index * DIGEST_BYTES;
+  for (let byte = 0; byte < DIGEST_BYTES; byte++) if (digests[start + byte] !== digest[byte]) return false;
+  return true;
+}
+
+/** [from, to) of each run of adjacent cluster indexes. */
+function adjacent(indexes: readonly number[]): [number, number][] {
+  const found: [number, number][] = [];
+  for (const index of indexes) {
+    const last = found.at(-1);
+    if (last && last[1] === index) last[1] = index + 1;
+    else found.push([index, index + 1]);
+  }
+  return found;
+}
+
+function runs(buffer: Buffer, indexes: readonly number[], clusterSize: number): Uint8Array[] {
+  return adjacent(indexes).map(([from, to]) => buffer.subarray(from * clusterSize, to * clusterSize));
+}

@@ -1,0 +1,106 @@
+// The worker thread of a transfer: takes units, runs them, answers results. Everything in it is synchronous.
+
+import { parentPort, workerData } from 'node:worker_threads';
+import { loadBlake3 } from '../plumbing/blake3.ts';
+import { loadCrc32c } from '../plumbing/crc32c.ts';
+import { systemCode } from '../plumbing/errors.ts';
+import { readFully, writeFully } from './full-io.ts';
+import { ServedClient, ServedRequestFailed } from './served-io.ts';
+import type { ClusterCodec, FromWorker, OutputSetup, ToWorker, WorkerFailure, WorkerSetup } from './unit.ts';
+import { UnitFailure, type UnitIo, UnitRunner } from './unit-runner.ts';
+
+// How many finished units may wait for their packed run to fill before it is written half full. Bounds what the main
+// thread must hold back to keep the order of the guest.
+const MOST_WAITING = 256;
+
+const port = parentPort;
+if (!port) throw new Error('worker.ts runs only as a worker thread');
+const setup = workerData as WorkerSetup;
+const sources = new Map<number, number | undefined>();
+const served = new ServedClient(setup.shared, (request) => post({ request }));
+const runner = new UnitRunner(setup, openIo(setup.output), {
+  blake3: await loadBlake3(),
+  crc32c: loadCrc32c(),
+  codec: await lazyCodec(setup.codec),
+});
+
+port.on('message', (message: ToWorker) => {
+  try {
+    if ('end' in message) end();
+    else order(message);
+  } catch (error) {
+    // The main thread has the reason of a served request already.
+    if (!(error instanceof ServedRequestFailed || causeOf(error) instanceof ServedRequestFailed)) post({ failed: describe(error) });
+    port.close();
+  }
+});
+
+function order({ order: { units, sources: named } }: Extract<ToWorker, { order: unknown }>): void {
+  for (const [index, fd] of named) sources.set(index, fd);
+  for (const unit of units) {
+    runner.run(unit);
+    if (runner.waiting > MOST_WAITING) runner.flush();
+    post({ settled: 1, results: runner.take() });
+  }
+}
+
+function end(): void {
+  runner.flush();
+  post({ settled: 0, results: runner.take() });
+  post({ ended: true });
+  port?.close();
+}
+
+function openIo(output: OutputSetup): UnitIo {
+  const target = output.kind === 'none' ? {} : output.target;
+  const { fd, next } = target;
+  return {
+    read(source, buffer, offset) {
+      const descriptor = sources.get(source);
+      if (descriptor === undefined) served.read(source, buffer, offset);
+      else readFully(descriptor, buffer, offset);
+    },
+    append(buffers) {
+      if (fd === undefined || next === undefined) return served.append(buffers);
+      let length = 0;
+      for (const buffer of buffers) length += buffer.length;
+      const offset = Number(Atomics.add(next, 0, BigInt(length)));
+      writeFully(fd, buffers, offset);
+      return offset;
+    },
+    write(buffers, offset) {
+      if (fd === undefined) served.write(buffers, offset);
+      else writeFully(fd, buffers, offset);
+    },
+  };
+}
+
+/** The codec loads foreign functions; a transfer that meets no compressed cluster does not pay for them. */
+async function lazyCodec(url: string): Promise<ClusterCodec> {
+  const module: { createClusterCodec(): ClusterCodec } = await import(url);
+  let codec: ClusterCodec | undefined;
+  const open = (): ClusterCodec => {
+    codec ??= module.createClusterCodec();
+    return codec;
+  };
+  return {
+    decompress: (compression, stored, output) => open().decompress(compression, stored, output),
+    compressZstd: (cluster, output, level) => open().compressZstd(cluster, output, level),
+    compressZlib: (cluster, output, level) => open().compressZlib(cluster, output, level),
+  };
+}
+
+function post(message: FromWorker): void {
+  port?.postMessage(message);
+}
+
+function causeOf(error: unknown): unknown {
+  return error instanceof Error ? error.cause : undefined;
+}
+
+function describe(error: unknown): WorkerFailure {
+  const message = error instanceof Error ? error.message : String(error);
+  const code = systemCode(error) ?? systemCode(causeOf(error));
+  const failure = error instanceof UnitFailure ? { op: error.op, offset: error.offset, source: error.source } : { op: 'other' as const, offset: 0 };
+  return { ...failure, message, ...(code === undefined ? {} : { systemCode: code }) };
+}
