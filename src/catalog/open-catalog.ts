@@ -1,0 +1,85 @@
+// Opens the database that a URL names, makes it when it is missing, and brings its tables up to date.
+// It must stay cheap: what a current database does not need (migrations, the query builder) is not loaded.
+
+import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
+import { dirname, resolve } from 'node:path';
+import type { Database } from 'better-sqlite3';
+import type { Clock } from '../plumbing/clock.ts';
+import { ChainkeepError } from '../plumbing/errors.ts';
+import type { Catalog } from './catalog.ts';
+import { catalogError } from './database-error.ts';
+import { readSchemaVersion, SCHEMA_VERSION } from './schema-version.ts';
+import { SqliteCatalog } from './sqlite-catalog.ts';
+
+export interface OpenCatalogOptions {
+  /** `sqlite:PATH`; `mariadb://user@host/database` is refused so far. */
+  readonly url: string;
+  readonly clock: Clock;
+  /** Milliseconds to wait for the write lock of another process; default 10 000. */
+  readonly busyTimeout?: number;
+}
+
+/** Throws CONFIG_INVALID for a URL it does not know, CATALOG_TOO_NEW, and CATALOG_FAILED when the database cannot be opened. */
+export async function openCatalog(options: OpenCatalogOptions): Promise<Catalog> {
+  const path = sqlitePath(options.url);
+  const connection = await openSqlite(path, options.busyTimeout ?? 10_000);
+  try {
+    const catalog = new SqliteCatalog(connection, options.clock);
+    await bringUpToDate(catalog, path);
+    return catalog;
+  } catch (error) {
+    connection.close();
+    throw error;
+  }
+}
+
+function sqlitePath(url: string): string {
+  if (url.startsWith('mariadb:')) {
+    throw new ChainkeepError('NOT_BUILT_YET', 'a MariaDB catalog is planned and not built yet', { advice: 'use sqlite:PATH' });
+  }
+  const path = url.startsWith('sqlite:') ? url.slice('sqlite:'.length) : '';
+  // The driver would cut blanks off both ends and open another file.
+  if (path === '' || path !== path.trim()) {
+    throw new ChainkeepError('CONFIG_INVALID', `the database URL "${url}" is not one`, { advice: 'write it as sqlite:PATH' });
+  }
+  return resolve(path);
+}
+
+async function openSqlite(path: string, timeout: number): Promise<Database> {
+  try {
+    if (!existsSync(path)) createPrivateFile(path);
+    const { default: Sqlite } = await import('better-sqlite3');
+    return new Sqlite(path, { timeout });
+  } catch (error) {
+    const known = catalogError(error, path);
+    if (known !== error) throw known;
+    throw new ChainkeepError('CATALOG_FAILED', `the database ${path} cannot be opened: ${error instanceof Error ? error.message : error}`, {
+      advice: 'check that its folder exists or can be made, and belongs to this user',
+      context: { database: path },
+      cause: error,
+    });
+  }
+}
+
+/** Nobody else may read it; SQLite gives its side files the mode of the database. */
+function createPrivateFile(path: string): void {
+  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  closeSync(openSync(path, 'a', 0o600));
+}
+
+async function bringUpToDate(catalog: Catalog, path: string): Promise<void> {
+  const version = await readSchemaVersion(catalog);
+  if (version === SCHEMA_VERSION) return;
+  if (version > SCHEMA_VERSION) {
+    throw new ChainkeepError(
+      'CATALOG_TOO_NEW',
+      `the database ${path} has schema ${version}; this version of Chainkeep knows up to ${SCHEMA_VERSION}`,
+      {
+        advice: 'use the newer version of Chainkeep that wrote it, or give another database',
+        context: { database: path, schema_version: version, known_version: SCHEMA_VERSION },
+      },
+    );
+  }
+  const { migrateCatalog } = await import('./migrations/migrate-catalog.ts');
+  await migrateCatalog(catalog);
+}

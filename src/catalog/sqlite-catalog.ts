@@ -1,0 +1,127 @@
+// The catalog on SQLite: one connection, its settings, and the queue before a transaction.
+// It must not know tables or migrations.
+
+import type { Database } from 'better-sqlite3';
+import type { Clock } from '../plumbing/clock.ts';
+import { assert } from '../plumbing/errors.ts';
+import type { Catalog, RawRow, RunOptions, Sql } from './catalog.ts';
+import { catalogError } from './database-error.ts';
+
+export class SqliteCatalog implements Catalog {
+  readonly dialect = 'sqlite';
+  readonly clock: Clock;
+  readonly #connection: Database;
+  /** Resolves when the open transaction has ended; everybody else waits for it, for there is only one connection. */
+  #transaction: Promise<void> | undefined;
+
+  constructor(connection: Database, clock: Clock) {
+    this.#connection = connection;
+    this.clock = clock;
+    guarded(connection, () => configure(connection));
+  }
+
+  async all(statement: Sql): Promise<readonly RawRow[]> {
+    await this.#turn();
+    return selectRows(this.#connection, statement);
+  }
+
+  async run(statement: Sql, options?: RunOptions): Promise<number> {
+    await this.#turn();
+    if (options?.durable ?? true) return change(this.#connection, statement);
+    // NORMAL writes to the log without waiting for the disk: enough against a killed process, and what is durable later makes this durable too.
+    this.#connection.pragma('synchronous = NORMAL');
+    try {
+      return change(this.#connection, statement);
+    } finally {
+      this.#connection.pragma('synchronous = FULL');
+    }
+  }
+
+  async transaction<T>(work: (catalog: Catalog) => Promise<T>): Promise<T> {
+    await this.#turn();
+    let end = (): void => undefined;
+    this.#transaction = new Promise((resolve) => {
+      end = resolve;
+    });
+    try {
+      return await this.#inTransaction(work);
+    } finally {
+      this.#transaction = undefined;
+      end();
+    }
+  }
+
+  async close(): Promise<void> {
+    await this.#turn();
+    guarded(this.#connection, () => this.#connection.close());
+  }
+
+  async #inTransaction<T>(work: (catalog: Catalog) => Promise<T>): Promise<T> {
+    const connection = this.#connection;
+    // IMMEDIATE: a transaction that begins by reading could not become a writer once another process has written.
+    guarded(connection, () => connection.exec('begin immediate'));
+    const inside = insideTransaction(connection, this.clock);
+    try {
+      const result = await work(inside.catalog);
+      guarded(connection, () => connection.exec('commit'));
+      return result;
+    } catch (error) {
+      // Some errors (a full disk) have rolled it back already.
+      if (connection.inTransaction) guarded(connection, () => connection.exec('rollback'));
+      throw error;
+    } finally {
+      inside.end();
+    }
+  }
+
+  async #turn(): Promise<void> {
+    while (this.#transaction !== undefined) await this.#transaction;
+  }
+}
+
+/** The Catalog that the work of a transaction sees: the same connection without the queue. A transaction inside is part of the outer one. */
+function insideTransaction(connection: Database, clock: Clock): { catalog: Catalog; end: () => void } {
+  let ended = false;
+  const open = (): Database => {
+    assert(!ended, 'a statement was started after its transaction had ended');
+    return connection;
+  };
+  const catalog: Catalog = {
+    dialect: 'sqlite',
+    clock,
+    all: async (statement) => selectRows(open(), statement),
+    run: async (statement) => change(open(), statement),
+    transaction: (work) => work(catalog),
+    close: async () => assert(false, 'the catalog was closed inside a transaction'),
+  };
+  return {
+    catalog,
+    end: () => {
+      ended = true;
+    },
+  };
+}
+
+function configure(connection: Database): void {
+  connection.pragma('foreign_keys = ON');
+  // The mode is a property of the file: changing it needs the file for oneself, so only the first process does.
+  if (connection.pragma('journal_mode', { simple: true }) !== 'wal') connection.pragma('journal_mode = WAL');
+  // FULL: a commit is on the disk before the next step is taken. NORMAL would lose the last commits in a power cut.
+  connection.pragma('synchronous = FULL');
+}
+
+function selectRows(connection: Database, statement: Sql): readonly RawRow[] {
+  return guarded(connection, () => connection.prepare<unknown[], RawRow>(statement.sql).all(...statement.parameters));
+}
+
+function change(connection: Database, statement: Sql): number {
+  return guarded(connection, () => connection.prepare(statement.sql).run(...statement.parameters).changes);
+}
+
+function guarded<T>(connection: Database, action: () => T): T {
+  try {
+    return action();
+  } catch (error) {
+    throw catalogError(error, connection.name);
+  }
+}
