@@ -1,0 +1,116 @@
+// `backup`: keep one or several disks of a VM as one restore point.
+
+import { Command, Option } from 'commander';
+import type { BackupInput, BackupOutcome } from '../../app.ts';
+import { ChainkeepError } from '../../plumbing/errors.ts';
+import { type CliContext, cliContext, printAnswer, printDone } from '../cli-context.ts';
+import { collect, parseCount, parseDiskPlace, parsePair } from '../option-values.ts';
+import { notBuiltYet } from '../planned-command.ts';
+import { safeText } from '../safe-text.ts';
+import { formatSize, parseSize } from '../size-text.ts';
+import { formatDuration } from '../time-text.ts';
+import { withJob } from '../with-app.ts';
+
+interface BackupOptions {
+  readonly vm: string;
+  readonly disk?: readonly string[];
+  readonly repo?: string;
+  readonly type: BackupInput['type'];
+  readonly compression: BackupInput['compression'];
+  readonly clusterSize?: number;
+  readonly format: BackupInput['format'];
+  readonly withBacking?: boolean;
+  readonly bitmap?: string;
+  readonly changeId?: string;
+  readonly changedExtents?: string;
+  readonly sinceChangeId?: string;
+  readonly dryRun?: boolean;
+}
+
+export function backupCommand(): Command {
+  return new Command('backup')
+    .description('keep a disk, or several as one restore point (--disk 0=SOURCE --disk 1=SOURCE)')
+    .argument('[source]', 'a file, a block device, or an address: nbd://, nbds://, nbd+unix://, qmp:SOCKET, libvirt:DOMAIN')
+    .requiredOption('--vm <name>', 'the VM that the disk belongs to: its name or id; a new name makes a new VM')
+    .addOption(
+      new Option('--disk <n|n=source>', 'number of the disk (default: 0), or number and source; may be repeated').argParser(collect),
+    )
+    .option('--repo <name>', 'where to; default: the only repository, or one named "default" in the home')
+    .addOption(
+      new Option('--type <type>', 'auto: incremental where a completed parent exists, else full')
+        .choices(['auto', 'full', 'incremental', 'differential'])
+        .default('auto'),
+    )
+    .addOption(new Option('--compression <kind>', 'of the stored clusters').choices(['zstd', 'none']).default('zstd'))
+    .addOption(new Option('--cluster-size <size>', 'of a new chain (default: 64k)').argParser(parseSize))
+    .addOption(new Option('--format <format>', 'of the source; never guessed').choices(['raw', 'qcow2']).default('raw'))
+    .option('--with-backing', 'read a qcow2 source together with its backing file')
+    .option('--bitmap <name>', 'dirty bitmap that says what changed (not built yet)')
+    .option('--change-id <id>', "the source's own mark of this state, kept with the backup")
+    .option('--changed-extents <file>', 'JSON list of what changed (not built yet)')
+    .option('--since-change-id <id>', 'the mark that the changed extents start from (not built yet)')
+    .option('--dry-run', 'only say what would be done')
+    .action(async (source: string | undefined, options: BackupOptions, command: Command) => {
+      const context = cliContext(command);
+      const input = backupInput(source, options);
+      const outcomes = await withJob(context, (app, watch) => app.backup(input, watch));
+      printOutcomes(context, outcomes, input);
+    });
+}
+
+function backupInput(source: string | undefined, options: BackupOptions): BackupInput {
+  if ((options.changedExtents === undefined) !== (options.sinceChangeId === undefined)) {
+    throw new ChainkeepError('USAGE', '--changed-extents and --since-change-id belong together', {
+      advice: 'changed extents are only of use with the mark that they start from',
+    });
+  }
+  if (options.bitmap !== undefined) throw notBuiltYet('--bitmap');
+  if (options.changedExtents !== undefined) throw notBuiltYet('--changed-extents');
+  return {
+    vm: options.vm,
+    disks: readDisks(source, options.disk ?? []),
+    ...(options.repo !== undefined && { repository: options.repo }),
+    type: options.type,
+    compression: options.compression,
+    ...(options.clusterSize !== undefined && { cluster_size: options.clusterSize }),
+    format: options.format,
+    with_backing: options.withBacking ?? false,
+    ...(options.changeId !== undefined && { change_id: options.changeId }),
+    dry_run: options.dryRun ?? false,
+  };
+}
+
+/** `SOURCE`, `SOURCE --disk N`, or one or more `--disk N=SOURCE`. */
+function readDisks(source: string | undefined, disks: readonly string[]): BackupInput['disks'] {
+  const advice = 'use SOURCE, SOURCE --disk N, or for several disks --disk 0=SOURCE --disk 1=SOURCE';
+  if (source !== undefined) {
+    if (disks.length > 1 || disks.some((text) => text.includes('='))) {
+      throw new ChainkeepError('USAGE', 'a SOURCE of its own and --disk N=SOURCE do not go together', { advice });
+    }
+    return [{ disk_id: parseCount(disks[0] ?? '0'), source: parseDiskPlace(source, 'the source') }];
+  }
+  if (disks.length === 0) throw new ChainkeepError('USAGE', 'the SOURCE is missing', { advice });
+  const pairs = disks.map((text) => {
+    const [number, place] = parsePair(text, '--disk');
+    return { disk_id: parseCount(number), source: parseDiskPlace(place, `the source of disk ${number}`) };
+  });
+  const twice = pairs.find((pair, index) => pairs.findIndex((other) => other.disk_id === pair.disk_id) !== index);
+  if (twice) throw new ChainkeepError('USAGE', `disk ${twice.disk_id} is given twice`, { advice });
+  return pairs;
+}
+
+function printOutcomes(context: CliContext, outcomes: readonly BackupOutcome[], input: BackupInput): void {
+  const text = () => outcomes.map((outcome) => describe(outcome, input.dry_run)).join('');
+  const [first] = outcomes;
+  const answer = outcomes.length === 1 && first ? first : { restore_point_id: first?.restore_point_id ?? null, backups: outcomes };
+  if (input.dry_run) printAnswer(context, { success: true, dry_run: true, ...answer }, text);
+  else printDone(context, answer, text);
+}
+
+function describe(outcome: BackupOutcome, dryRun: boolean): string {
+  const parent = outcome.parent_backup_id ? ` on ${outcome.parent_backup_id}` : '';
+  const where = `of disk ${outcome.disk_id} in ${safeText(outcome.repository)}`;
+  if (dryRun) return `would make a backup: ${outcome.backup_type}${parent} ${where}, ${formatSize(outcome.total_bytes)}\n`;
+  const bytes = `${formatSize(outcome.total_bytes)} disk, ${formatSize(outcome.bytes_read)} read, ${formatSize(outcome.size_bytes)} stored`;
+  return `${outcome.backup_id}: ${outcome.backup_type} backup${parent} ${where}: ${bytes}, ${formatDuration(outcome.duration_ms)}\n`;
+}

@@ -1,0 +1,107 @@
+// Commands that are part of the contract and not built yet, as data.
+
+import type { Command } from 'commander';
+import { type PlannedCommand, plannedCommand } from '../planned-command.ts';
+
+const DRY_RUN = { '--dry-run': 'only say what would be done' };
+const RETENTION = {
+  '--keep-last <n>': 'the newest N',
+  '--keep-hourly <n>': 'the newest of each of N hours',
+  '--keep-daily <n>': 'the newest of each of N days',
+  '--keep-weekly <n>': 'the newest of each of N weeks',
+  '--keep-monthly <n>': 'the newest of each of N months',
+  '--keep-yearly <n>': 'the newest of each of N years',
+  '--keep-days <n>': 'everything younger than N days',
+};
+
+const PLANNED: readonly PlannedCommand[] = [
+  {
+    usage: 'export [backup]',
+    description: 'serve a restore point over NBD until interrupted',
+    options: {
+      '--vm <name>': 'the VM, with --at or "latest"',
+      '--at <time>': 'the newest restore point not after this time',
+      '--listen <address>': 'unix:PATH or tcp:ADDR:PORT',
+      '--writable': 'with an overlay that is thrown away',
+    },
+  },
+  {
+    usage: 'prune',
+    description: 'thin out restore points',
+    options: { '--vm <name>': 'of this VM', '--repo <name>': 'in this repository', ...RETENTION, ...DRY_RUN },
+  },
+  {
+    usage: 'hold',
+    description: 'reasons why a backup may not be deleted',
+    commands: [
+      { usage: 'add <backup>', description: 'hold a backup', options: { '--reason <text>': 'why' } },
+      { usage: 'list', description: 'all holds' },
+      { usage: 'lift <id>', description: 'end a hold' },
+    ],
+  },
+  {
+    usage: 'copy <backup>',
+    description: 'copy a restore point to another repository',
+    options: { '--to <repo>': 'where to', '--no-verify': 'do not read it back', '--flatten': 'as one full backup', ...DRY_RUN },
+  },
+  { usage: 'repair <backup>', description: 'replace damaged parts from a copy' },
+  { usage: 'synthetic-full', description: 'make a full backup out of a chain', options: { '--vm <name>': 'of this VM' } },
+  {
+    usage: 'copies',
+    description: 'copies in other repositories',
+    options: { '--backup <backup>': 'of this backup', '--status <status>': 'with this status' },
+  },
+  {
+    usage: 'policy',
+    description: 'what is kept, for how long, and where copies go',
+    commands: [
+      { usage: 'add <name>', description: 'make a policy' },
+      { usage: 'list', description: 'all policies' },
+      { usage: 'show <name>', description: 'one policy' },
+      { usage: 'update <name>', description: 'change a policy' },
+      { usage: 'remove <name>', description: 'remove a policy' },
+      { usage: 'assign <name>', description: 'put VMs under a policy' },
+      { usage: 'preview <name>', description: 'what it would do now' },
+      { usage: 'run <name>', description: 'run it now' },
+      {
+        usage: 'rule',
+        description: 'copy rules of a policy',
+        commands: [
+          { usage: 'add <policy>', description: 'add a copy rule' },
+          { usage: 'update <id>', description: 'change a copy rule' },
+          { usage: 'remove <id>', description: 'remove a copy rule' },
+        ],
+      },
+    ],
+  },
+  {
+    usage: 'receive',
+    description: 'take a disk that is pushed over NBD',
+    options: { '--vm <name>': 'the VM it belongs to', '--disk <n>': 'number of the disk', '--size <size>': 'of the disk: 10G' },
+  },
+  {
+    usage: 'nbd',
+    description: 'the NBD library at work',
+    commands: [
+      { usage: 'info <address>', description: 'what a server offers' },
+      { usage: 'copy <a> <b>', description: 'copy one export to another' },
+    ],
+  },
+  { usage: 'key', description: 'the key that protects secrets', commands: [{ usage: 'rotate', description: 'make a new key' }] },
+  {
+    usage: 'database',
+    description: 'the embedded database',
+    commands: [
+      { usage: 'check', description: 'is it sound?' },
+      { usage: 'backup <file>', description: 'write a copy of it' },
+      { usage: 'restore <file>', description: 'put a copy back' },
+    ],
+  },
+  { usage: 'serve', description: 'run the server' },
+  { usage: 'worker', description: 'run a worker' },
+  { usage: 'schedule', description: 'what is due', commands: [{ usage: 'run', description: 'run what is due now' }] },
+];
+
+export function plannedCommands(): Command[] {
+  return PLANNED.map((plan) => plannedCommand(plan));
+}

@@ -1,0 +1,38 @@
+// Values of options, read strictly: whatever is not exactly right is wrong usage.
+
+import { resolve } from 'node:path';
+import { ChainkeepError } from '../plumbing/errors.ts';
+import { notBuiltYet } from './planned-command.ts';
+
+/** A whole number from 0, as `--disk` and `--keep-…` take it. */
+export function parseCount(text: string): number {
+  const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
+  if (!Number.isSafeInteger(value)) throw new ChainkeepError('USAGE', `"${text}" is not a whole number from 0`);
+  return value;
+}
+
+/** For options that may be given several times. */
+export function collect(value: string, previous: readonly string[] | undefined): readonly string[] {
+  return [...(previous ?? []), value];
+}
+
+/** Splits `key=value` at the first equals sign. */
+export function parsePair(text: string, option: string): readonly [key: string, value: string] {
+  const at = text.indexOf('=');
+  if (at < 1) throw new ChainkeepError('USAGE', `${option} takes key=value, not "${text}"`);
+  return [text.slice(0, at), text.slice(at + 1)];
+}
+
+const ADDRESS = /^(nbds?(\+unix|\+vsock)?:\/\/|qmp:|libvirt:)/;
+
+/**
+ * A disk as it is named on the command line. Paths become absolute, because a job may be looked at from another folder later;
+ * a slash at the end stays, so that a file is not taken for the folder that was meant. Throws NOT_BUILT_YET for network addresses.
+ */
+export function parseDiskPlace(text: string, what: string): string {
+  if (text === '') throw new ChainkeepError('USAGE', `${what} is empty`);
+  const address = ADDRESS.exec(text);
+  if (address) throw notBuiltYet(`${what} at an address (${address[0]}…)`, 'a file of this name is written as ./NAME');
+  const path = resolve(text);
+  return text.endsWith('/') && path !== '/' ? `${path}/` : path;
+}

@@ -1,0 +1,41 @@
+// How an error is told: message and advice on stderr, with `--json` also one document on stdout, and the exit code.
+
+import { ChainkeepError } from '../plumbing/errors.ts';
+import { safeJson, safeText } from './safe-text.ts';
+
+export const EXIT_FAILED = 1;
+export const EXIT_USAGE = 2;
+
+/** Prints the error and answers the exit code. A stack is shown only with CHAINKEEP_DEBUG=1. */
+export function reportError(thrown: unknown, json: boolean): number {
+  const error = thrown instanceof ChainkeepError ? thrown : unexpected(thrown);
+  process.stderr.write(`error: ${safeText(error.message)}\n`);
+  if (error.advice) process.stderr.write(`advice: ${safeText(error.advice)}\n`);
+  if (process.env.CHAINKEEP_DEBUG) process.stderr.write(`${stackOf(thrown)}\n`);
+  if (json) {
+    const answer = { ...error.context, ...(error.advice && { advice: error.advice }) };
+    process.stdout.write(`${safeJson({ success: false, error: error.message, error_code: error.code, ...without(answer) })}\n`);
+  }
+  return error.code === 'USAGE' ? EXIT_USAGE : EXIT_FAILED;
+}
+
+/** Whatever is not ours is a bug: nobody below thought of it. */
+function unexpected(thrown: unknown): ChainkeepError {
+  const message = thrown instanceof Error ? thrown.message : String(thrown);
+  return new ChainkeepError('INTERNAL', `internal error: ${message}`, {
+    advice: 'this is a bug in Chainkeep: please report it; the same command with CHAINKEEP_DEBUG=1 shows where it happened',
+    cause: thrown,
+  });
+}
+
+/** Context fields must not hide the fields that scripts read. */
+function without(fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
+  const { success: _success, error: _error, error_code: _code, ...rest } = fields;
+  return rest;
+}
+
+function stackOf(thrown: unknown): string {
+  if (!(thrown instanceof Error)) return safeText(String(thrown));
+  const lines = (thrown.stack ?? thrown.message).split('\n').map(safeText).join('\n');
+  return thrown.cause === undefined ? lines : `${lines}\ncaused by: ${stackOf(thrown.cause)}`;
+}

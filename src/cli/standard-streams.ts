@@ -1,0 +1,13 @@
+// stdout and stderr as a well-behaved program treats them: a reader that left (`| head`) is not an error, a full disk is.
+
+import { safeText } from './safe-text.ts';
+
+/** Call once, before anything is printed. */
+export function openStandardStreams(): void {
+  process.stdout.on('error', (error: NodeJS.ErrnoException) => {
+    if (error.code === 'EPIPE') return; // nobody reads any more; the work itself goes on to its end
+    process.stderr.write(`error: the answer could not be written: ${safeText(error.message)}\n`);
+    process.exitCode = 1;
+  });
+  process.stderr.on('error', () => undefined); // there is no place left to say it
+}

@@ -1,0 +1,44 @@
+// Opens Chainkeep for one command and closes it again. The rooms below are loaded here, not when the program starts.
+
+import type { App, JobWatch } from '../app.ts';
+import { systemClock } from '../plumbing/clock.ts';
+import type { CliContext } from './cli-context.ts';
+import { openInterruption } from './interruption.ts';
+import { ProgressDisplay } from './progress.ts';
+import { safeText } from './safe-text.ts';
+
+/** Runs `use` with an open App; the App is closed whatever happens. */
+export async function withApp<Answer>(context: CliContext, use: (app: App) => Promise<Answer>): Promise<Answer> {
+  const { openApp } = await import('../app.ts');
+  const app = await openApp({ home: context.home, ...(context.databaseUrl !== undefined && { databaseUrl: context.databaseUrl }) });
+  try {
+    return await use(app);
+  } finally {
+    await app.close();
+  }
+}
+
+/** Like `withApp` for a job: it can be interrupted, its progress and notices are shown on stderr. */
+export async function withJob<Answer>(context: CliContext, run: (app: App, watch: JobWatch) => Promise<Answer>): Promise<Answer> {
+  return withWatch(context, (watch) => withApp(context, (app) => run(app, watch)));
+}
+
+/** The watch alone, for work that needs no App (the `image` commands). */
+export async function withWatch<Answer>(context: CliContext, run: (watch: JobWatch) => Promise<Answer>): Promise<Answer> {
+  const progress = context.quiet ? undefined : new ProgressDisplay(process.stderr, systemClock);
+  const say = (line: string): void => {
+    progress?.clear();
+    process.stderr.write(`${line}\n`);
+  };
+  const interruption = openInterruption(() => say('stopping cleanly … (once more to stop at once)'));
+  try {
+    return await run({
+      signal: interruption.signal,
+      onProgress: (state) => progress?.update(state),
+      onNotice: (message) => say(`note: ${safeText(message)}`),
+    });
+  } finally {
+    progress?.clear();
+    interruption.close();
+  }
+}
