@@ -15,7 +15,7 @@ export default defineConfig({
     coverage: {
       provider: 'v8',
       include: ['src/**/*.ts'],
-      reporter: ['json', 'text-summary'],
+      reporter: ['json'],
       reportsDirectory: 'coverage',
     },
   },

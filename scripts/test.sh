@@ -19,8 +19,8 @@ install_packages() {
   export DEBIAN_FRONTEND=noninteractive
   log=$(mktemp)
   # Package lists are fetched only when the installation does not work without.
-  apt-get install -y --no-install-recommends $packages >"$log" 2>&1 </dev/null ||
-    { apt-get update && apt-get install -y --no-install-recommends $packages; } >"$log" 2>&1 </dev/null ||
+  apt-get install -o DPkg::Lock::Timeout=120 -y --no-install-recommends $packages >"$log" 2>&1 </dev/null ||
+    { apt-get update && apt-get install -o DPkg::Lock::Timeout=120 -y --no-install-recommends $packages; } >"$log" 2>&1 </dev/null ||
     { echo 'apt-get failed:' >&2 && tail -5 "$log" >&2; }
   rm -f "$log"
 }

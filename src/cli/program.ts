@@ -3,7 +3,7 @@
 
 import { Command, CommanderError, Option } from 'commander';
 import { ChainkeepError } from '../plumbing/errors.ts';
-import { productVersion } from '../plumbing/version.ts';
+import { programVersion } from '../plumbing/version.ts';
 import { reportError } from './report-error.ts';
 import { openStandardStreams } from './standard-streams.ts';
 
@@ -61,7 +61,7 @@ function commandsFor(args: readonly string[]): LoadCommands[] {
 async function buildProgramWith(loads: readonly LoadCommands[]): Promise<Command> {
   const program = new Command('chainkeep')
     .description('Backups of virtual-machine disks as chains of ordinary QCOW2 images.')
-    .version(productVersion(), '--version')
+    .version(programVersion(), '--version')
     .addOption(new Option('--home <dir>', 'folder of configuration, key and embedded database').env('CHAINKEEP_HOME'))
     .addOption(new Option('--database <url>', 'sqlite:PATH or mariadb://user@host/db').env('CHAINKEEP_DATABASE_URL'))
     .option('--json', 'answer with exactly one JSON document on stdout')
