@@ -7,10 +7,12 @@ import type { ByteRange, Extent } from './extent.ts';
 /** Extents that are resolved at once. A chain of 1000 layers walks each of them once per this many extents. */
 const MOST_PIECES = 16_384;
 
-/** An extent and the number of the layer that decided it: 0 is the newest. */
 export interface LayerExtent {
   readonly extent: Extent;
+  /** The layer that decided it, 0 being the newest; the deepest one that was asked where the extent is absent. */
   readonly depth: number;
+  /** Zero only because the layer below `depth` ends in front of it. */
+  readonly beyond?: true;
 }
 
 /**
@@ -80,13 +82,15 @@ async function lookUp(layer: DiskReader, depth: number, extent: Extent, into: La
     }
   }
   // Behind the end of a layer nothing below counts: the disk above was grown when this layer was its whole past.
-  if (inside < end) into.push({ extent: { offset: inside, length: end - inside, kind: 'zero' }, depth });
+  if (inside < end) {
+    into.push({ extent: { offset: inside, length: end - inside, kind: 'zero' }, depth: depth - 1, beyond: true });
+  }
 }
 
 function join(first: LayerExtent, second: LayerExtent): LayerExtent | undefined {
   const { kind } = first.extent;
-  if (kind === 'data' || second.extent.kind !== kind || second.depth !== first.depth) return undefined;
-  return { depth: first.depth, extent: { ...first.extent, length: first.extent.length + second.extent.length } };
+  if (kind === 'data' || second.extent.kind !== kind || second.depth !== first.depth || second.beyond !== first.beyond) return undefined;
+  return { ...first, extent: { ...first.extent, length: first.extent.length + second.extent.length } };
 }
 
 async function readLayers(layers: readonly DiskReader[], buffer: Uint8Array, offset: number): Promise<void> {
