@@ -1,0 +1,29 @@
+// What a job is given, and what is said of it.
+// It must not know how jobs are stored or run.
+
+import type { Logger } from '../plumbing/logger.ts';
+
+export interface JobSpec {
+  /** The kind: backup, verify, restore, delete, repository … */
+  readonly jobType: string;
+  /** What it does, for people: "backup of web-1, disk 0". */
+  readonly operation: string;
+  /** The VM it is about. */
+  readonly contextId?: string;
+  readonly parentJobId?: string;
+  readonly metadata?: Readonly<Record<string, unknown>>;
+}
+
+export interface JobContext {
+  readonly jobId: string;
+  /** Fires when the caller wants the job to stop. */
+  readonly signal: AbortSignal;
+  /** Writes to the job log; inside a step the lines belong to it. */
+  readonly logger: Logger;
+  /** Runs a part of the job as a step with an outcome of its own. Its start and its end are durable when the next thing happens. */
+  step<T>(name: string, run: () => Promise<T>): Promise<T>;
+  /** `total` is 0 until it is known. Cheap: may be called for every cluster. */
+  progress(phase: string, done: number, total: number): void;
+  /** Adds to the metadata of the job; durable when it resolves. */
+  setMetadata(values: Readonly<Record<string, unknown>>): Promise<void>;
+}

@@ -1,0 +1,104 @@
+// Runs one job: writes it into the job log before it begins, its steps while it runs, and how it ended.
+// It must not know what the job does.
+
+import type { JobWatch } from '../app.ts';
+import type { Catalog } from '../catalog/catalog.ts';
+import { endRunningSteps } from '../catalog/job-steps.ts';
+import { insertTrackedJob, type TrackedJob, updateTrackedJob } from '../catalog/job-tracking.ts';
+import { openEventLog } from '../catalog/log-events.ts';
+import type { Owner } from '../catalog/owner-fields.ts';
+import { type Clock, isoTime, newId } from '../plumbing/clock.ts';
+import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
+import type { JobContext, JobSpec } from './job.ts';
+import { openJobContext } from './job-context.ts';
+
+export interface JobDependencies {
+  readonly catalog: Catalog;
+  readonly clock: Clock;
+  readonly owner: Owner;
+}
+
+/**
+ * Answers what `run` answers. When `run` throws, the job ends as cancelled (CANCELLED) or failed, with the message and the code (`error_code` in the
+ * metadata), and the error is thrown again. Throws CATALOG_FAILED when the beginning, a step or the end cannot be written to the job log.
+ */
+export async function runJob<T>(
+  dependencies: JobDependencies,
+  spec: JobSpec,
+  watch: JobWatch,
+  run: (context: JobContext) => Promise<T>,
+): Promise<{ jobId: string; result: T }> {
+  const { catalog, clock, owner } = dependencies;
+  const jobId = newId(clock);
+  const now = isoTime(clock.now());
+  await insertTrackedJob(catalog, {
+    id: jobId,
+    parent_job_id: spec.parentJobId ?? null,
+    job_type: spec.jobType,
+    operation: spec.operation,
+    status: 'running',
+    owner,
+    context_id: spec.contextId ?? null,
+    metadata: spec.metadata ?? {},
+    created_at: now,
+    started_at: now,
+  });
+  const onFailure = (error: unknown): void => watch.onNotice?.(`the log of job ${jobId} is incomplete: ${messageOf(error)}`);
+  const events = openEventLog(catalog, jobId, onFailure);
+  const open = openJobContext({ catalog, clock, jobId, events, onFailure, watch, metadata: spec.metadata ?? {} });
+  let result: T;
+  try {
+    result = await run(open.context);
+  } catch (thrown) {
+    const error = jobError(thrown, watch.signal);
+    events.append({ level: isCancelled(error) ? 'info' : 'error', message: messageOf(error), attrs: errorAttrs(error), stepId: null });
+    await open.close();
+    // The error that ended the job must reach the caller, not the one of a job log that cannot be written.
+    await endJob(dependencies, jobId, failure(error, open.metadata())).catch(onFailure);
+    throw error;
+  }
+  await open.close();
+  await endJob(dependencies, jobId, { status: 'completed', percent_complete: 100 });
+  return { jobId, result };
+}
+
+/** What Node's own functions throw when the signal fires is a cancellation too. */
+function jobError(error: unknown, signal: AbortSignal | undefined): unknown {
+  const aborted = signal?.aborted && error instanceof Error && error.name === 'AbortError';
+  return aborted ? new ChainkeepError('CANCELLED', 'cancelled', { cause: error }) : error;
+}
+
+function failure(error: unknown, metadata: Readonly<Record<string, unknown>>): Partial<TrackedJob> {
+  return {
+    status: isCancelled(error) ? 'cancelled' : 'failed',
+    error_message: messageOf(error),
+    metadata: { ...metadata, error_code: codeOf(error) },
+  };
+}
+
+function errorAttrs(error: unknown): Readonly<Record<string, unknown>> {
+  if (isChainkeepError(error)) return { code: error.code, ...error.context };
+  return { code: codeOf(error), stack: error instanceof Error ? error.stack : undefined };
+}
+
+function codeOf(error: unknown): string {
+  return isChainkeepError(error) ? error.code : 'INTERNAL';
+}
+
+function isCancelled(error: unknown): boolean {
+  return isChainkeepError(error, 'CANCELLED');
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
+}
+
+async function endJob({ catalog, clock }: JobDependencies, jobId: string, end: Partial<TrackedJob>): Promise<void> {
+  const now = isoTime(clock.now());
+  const at = end.status === 'cancelled' ? { canceled_at: now, completed_at: now } : { completed_at: now };
+  await catalog.transaction(async (unit) => {
+    const message = end.error_message ?? 'the job ended before this step did';
+    await endRunningSteps(unit, jobId, { status: 'failed', completed_at: now, error_message: message });
+    await updateTrackedJob(unit, jobId, { ...end, ...at });
+  });
+}
