@@ -13,7 +13,7 @@ export interface SelfTestStep {
   readonly message: string;
 }
 
-const SPEED_BYTES = 16 * 1024 * 1024;
+const SPEED_BYTES = 8 * 1024 * 1024;
 const EMPTY = new Uint8Array(0);
 
 interface Step {
@@ -30,11 +30,8 @@ interface Trial {
 }
 
 const STEPS: readonly Step[] = [
-  {
-    name: 'reach',
-    run: async ({ store, folder }) => `${store.place} answers, ${(await namesBelow(store, folder)).length} blobs in the test folder`,
-  },
-  { name: 'write', run: ({ store, folder }) => write(store, `${folder}a`, text('first')).then(() => 'a blob was written') },
+  { name: 'reach', run: reach },
+  { name: 'write', run: writeFirst },
   { name: 'read back', run: readBack },
   { name: 'list', run: list },
   { name: 'replace', run: replace },
@@ -77,6 +74,16 @@ function describe(error: unknown): string {
   return error instanceof Error ? error.message : String(error);
 }
 
+async function reach({ store, folder }: Trial): Promise<string> {
+  await namesBelow(store, folder);
+  return `${store.place} answers`;
+}
+
+async function writeFirst({ store, folder }: Trial): Promise<string> {
+  await write(store, `${folder}a`, text('first'));
+  return 'a blob was written';
+}
+
 async function readBack({ store, folder }: Trial): Promise<string> {
   await expectContent(store, `${folder}a`, text('first'));
   return 'the same bytes came back';
@@ -110,11 +117,12 @@ async function createOnly({ store, folder }: Trial): Promise<string> {
 }
 
 async function rangeRead({ store, folder }: Trial): Promise<string> {
-  const source = await store.open(`${folder}a`);
+  await write(store, `${folder}range`, text('0123456789'));
+  const source = await store.open(`${folder}range`);
   try {
     const part = new Uint8Array(3);
-    await source.read(part, 2);
-    expectThat(Buffer.from(part).toString() === 'con', 'a range of a blob reads wrong');
+    await source.read(part, 4);
+    expectThat(Buffer.from(part).toString() === '456', 'a range of a blob reads wrong');
   } finally {
     await source.close();
   }
@@ -147,10 +155,18 @@ async function speed({ store, clock, folder }: Trial): Promise<string> {
   return `write ${rate(written - start)} MB/s, made durable; read ${rate(read - written)} MB/s`;
 }
 
-async function cleanUp({ store, folder }: Trial): Promise<string> {
+async function cleanUp(trial: Trial): Promise<string> {
+  try {
+    await removeAll(trial);
+  } catch {
+    await removeAll(trial); // once more, because a passing fault must not leave files behind; the second error is reported
+  }
+  return 'nothing is left behind';
+}
+
+async function removeAll({ store, folder }: Trial): Promise<void> {
   for (const name of await namesBelow(store, folder)) await store.delete(name);
   await store.sweep(folder, () => true); // the folder's name is this run's own: nobody else writes there
-  return 'nothing is left behind';
 }
 
 async function write(store: BlobStore, name: string, bytes: Uint8Array, options: PutOptions = {}): Promise<void> {

@@ -1,7 +1,7 @@
 // The folder that a local store lives in: is it still the same one, and the folders below it, made durably and never through links.
 
 import { constants } from 'node:fs';
-import { lstat, mkdir, open, stat } from 'node:fs/promises';
+import { lstat, mkdir, open, rmdir, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { ChainkeepError, systemCode } from '../../plumbing/errors.ts';
 
@@ -131,6 +131,20 @@ async function makeFolder(path: string): Promise<boolean> {
   } catch (error) {
     if (systemCode(error) === 'EEXIST') return false;
     throw error;
+  }
+}
+
+/** Removes `folder` and those above it as far as they are empty, never the root. Not synced: an empty folder that comes back is no harm. */
+export async function removeEmptyFolders(root: LocalRoot, folder: string): Promise<void> {
+  for (let path = join(root.path, folder); path !== root.path; path = dirname(path)) {
+    try {
+      await rmdir(path);
+    } catch (error) {
+      const code = systemCode(error);
+      if (code === 'ENOTEMPTY' || code === 'EEXIST') return;
+      if (code !== 'ENOENT') throw error;
+    }
+    root.durableFolders.delete(path);
   }
 }
 

@@ -9,7 +9,7 @@ import { assert, ChainkeepError, systemCode } from '../../plumbing/errors.ts';
 import { folderOf, temporaryName } from '../blob-name.ts';
 import type { PutOptions } from '../blob-store.ts';
 import { storeError } from './local-errors.ts';
-import { type LocalRoot, makeFolders, syncFolder } from './local-root.ts';
+import { type LocalRoot, makeFolders, removeEmptyFolders, syncFolder } from './local-root.ts';
 import { publishNew, publishReplacing } from './publish.ts';
 
 /** Buffers that one writev(2) takes. */
@@ -122,8 +122,12 @@ class LocalSink implements ByteSink {
     try {
       await this.#handle.close(); // waits for appends under way; a second close is nothing
       // A create that failed behind its link (the folder's fsync, say) was answered with an error: nobody may find it later.
-      if (this.#published !== undefined && (await inodeOf(final)) === this.#published) await removeFile(final);
+      if (this.#published !== undefined && (await inodeOf(final)) === this.#published) {
+        await removeFile(final);
+        await syncFolder(dirname(final));
+      }
       await removeFile(temporary);
+      await removeEmptyFolders(root, folderOf(name));
     } catch (error) {
       throw await storeError(error, { root, action: 'write', name });
     }

@@ -1,14 +1,14 @@
 // A folder as a blob store: names are paths below it, images are ordinary files that other tools can open.
 // It follows no link below its root, lists no temporaries, and never answers "not there" while the root itself is gone.
 
-import { lstat, rmdir, unlink } from 'node:fs/promises';
+import { lstat, unlink } from 'node:fs/promises';
 import type { ByteSink } from '../../plumbing/byte-sink.ts';
 import type { ByteSource } from '../../plumbing/byte-source.ts';
 import { systemCode } from '../../plumbing/errors.ts';
 import { checkBlobName, checkBlobPrefix, folderOf, isTemporaryName } from '../blob-name.ts';
 import type { BlobInfo, BlobStore, Leftover, PutOptions, StoreCapabilities, StoreCapacity } from '../blob-store.ts';
 import { noRoomError, readCapacity, storeError } from './local-errors.ts';
-import { checkRoot, hasFolder, type LocalRoot, linkError, openRoot, syncFolder } from './local-root.ts';
+import { checkRoot, hasFolder, type LocalRoot, linkError, openRoot, removeEmptyFolders, syncFolder } from './local-root.ts';
 import { openLocalSink } from './local-sink.ts';
 import { notFound, openLocalSource } from './local-source.ts';
 import { type WalkedFile, walkFiles } from './walk-files.ts';
@@ -116,7 +116,7 @@ class LocalStore implements BlobStore {
     // Nothing is held open between calls; sources and sinks are closed by who opened them.
   }
 
-  /** Unlinks files of one folder, makes that durable, then gives back folders that became empty (no need to sync those: an empty folder is no blob). */
+  /** Unlinks files of one folder, makes that durable, then gives back folders that became empty. */
   async #remove(names: readonly string[], folder: string): Promise<void> {
     for (const name of names) {
       try {
@@ -131,22 +131,7 @@ class LocalStore implements BlobStore {
     } catch (error) {
       if (systemCode(error) !== 'ENOENT') throw error; // another delete found it empty after ours; it had synced it before
     }
-    for (let empty = folder; empty !== ''; empty = folderOf(empty)) {
-      if (!(await this.#removeFolder(empty))) return;
-    }
-  }
-
-  async #removeFolder(folder: string): Promise<boolean> {
-    const path = this.#path(folder);
-    try {
-      await rmdir(path);
-    } catch (error) {
-      if (systemCode(error) === 'ENOENT') return true;
-      if (systemCode(error) === 'ENOTEMPTY' || systemCode(error) === 'EEXIST') return false;
-      throw error;
-    }
-    this.#root.durableFolders.delete(path);
-    return true;
+    await removeEmptyFolders(this.#root, folder);
   }
 
   #path(name: string): string {

@@ -30,6 +30,9 @@ export interface FaultyStore {
   readonly operations: readonly string[];
 }
 
+/** What a fault kept from being closed, as after a crash. Held for as long as the process lives, so that no garbage collection closes it. */
+const abandoned: unknown[] = [];
+
 type Verdict = 'pass' | 'before' | 'after' | 'torn';
 
 class Faults {
@@ -59,7 +62,7 @@ class Faults {
   async run<Result>(operation: StoreOperation, target: string, act: () => Promise<Result>, torn?: () => Promise<unknown>): Promise<Result> {
     const verdict = this.judge(operation, target);
     if (verdict === 'pass') return act();
-    if (verdict === 'after') await act();
+    if (verdict === 'after') abandoned.push(await act());
     if (verdict === 'torn') await torn?.();
     throw this.error(operation, target);
   }
@@ -125,7 +128,13 @@ function faultySink(inner: ByteSink, faults: Faults): ByteSink {
         ),
       ),
     finish: (head) => sticky(() => faults.run('finish', inner.name, () => inner.finish(head))),
-    abort: () => faults.run('abort', inner.name, () => inner.abort()),
+    abort: () =>
+      faults
+        .run('abort', inner.name, () => inner.abort())
+        .catch((error: unknown) => {
+          abandoned.push(inner);
+          throw error;
+        }),
   };
 }
 

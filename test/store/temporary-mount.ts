@@ -1,0 +1,43 @@
+// Small file systems of their own for tests that fill or lose one. Needs root; where mounting is not allowed it says why.
+
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+
+export interface TemporaryMount {
+  readonly path: string;
+  remount(options: string): void;
+  /** Also when something is still open in it, as after a disk was pulled. */
+  unmount(): void;
+  dispose(): void;
+}
+
+function mount(...args: string[]): void {
+  execFileSync('mount', args, { timeout: 10_000, stdio: ['ignore', 'ignore', 'pipe'] });
+}
+
+/** A tmpfs with these options (`size=256k`), or a plain sentence why there is none. */
+export function mountTmpfs(options: string): TemporaryMount | string {
+  const path = mkdtempSync(join(tmpdir(), 'chainkeep-mount-'));
+  try {
+    mount('-t', 'tmpfs', '-o', `${options},mode=0700`, 'chainkeep-test', path);
+  } catch (error) {
+    rmSync(path, { recursive: true });
+    return `a file system cannot be mounted here (${error instanceof Error ? (error.message.split('\n')[1] ?? error.message) : error})`;
+  }
+  let mounted = true;
+  const unmount = (): void => {
+    if (mounted) execFileSync('umount', ['--lazy', path], { timeout: 10_000 });
+    mounted = false;
+  };
+  return {
+    path,
+    remount: (options) => mount('-o', `remount,${options}`, path),
+    unmount,
+    dispose: () => {
+      unmount();
+      rmSync(path, { recursive: true });
+    },
+  };
+}
