@@ -14,7 +14,8 @@ export interface ByteSink {
 
 /**
  * How a worker thread appends without asking: `Atomics.add(next, 0, BigInt(length))` claims a run, `pwrite(fd)` fills it.
- * Every claimed byte must be written before `finish`.
+ * Every claimed byte must be written before `finish`. No thread may use `fd` any more when `finish` or `abort` is called: a closed number is given to
+ * the next file that is opened.
  */
 export interface DirectAppend {
   readonly fd: number;

@@ -33,7 +33,7 @@ export interface PutOptions {
   readonly headLength?: number;
   /** Fail with BLOB_EXISTS when the name is taken at the moment of `finish`. Without it an existing blob is replaced in one step. */
   readonly ifAbsent?: boolean;
-  /** A guess of the final size; a store may refuse early with INSUFFICIENT_STORAGE or BLOB_TOO_LARGE. */
+  /** Bytes that will surely be needed; a store refuses at once with INSUFFICIENT_STORAGE or BLOB_TOO_LARGE when it cannot hold them. */
   readonly expectedSize?: number;
 }
 
@@ -54,7 +54,10 @@ export interface BlobStore {
   /** Where it is, for messages: a path or a URL without secrets. */
   readonly place: string;
   readonly capabilities: StoreCapabilities;
-  /** Every blob whose name begins with `prefix`, sorted by name. A missing folder is an empty list; a vanished store is REPOSITORY_OFFLINE. */
+  /**
+   * Every blob whose name begins with `prefix`, sorted by name. A missing folder is an empty list; a vanished store is REPOSITORY_OFFLINE.
+   * Foreign files are listed too, also under names no blob can have (so that a folder of pictures is not taken for an empty one); those cannot be opened.
+   */
   list(prefix: string): AsyncIterable<BlobInfo>;
   stat(name: string): Promise<BlobInfo | undefined>;
   /** BLOB_NOT_FOUND when there is none. What was opened is what is read until `close`, or BLOB_CHANGED. */
