@@ -82,10 +82,11 @@ take_lock() {
 
 # npm under the node that will run the program: an older one would choose other packages.
 run_npm() {
-  npm=$(readlink -f "$(command -v npm)")
-  case $npm in
-    *.js) set -- "$node" "$npm" "$@" ;;
-    *) set -- npm "$@" ;;
+  npm=$(command -v npm)
+  npm_script=$(readlink -f "$npm")
+  case $npm_script in
+    *.js) set -- "$node" "$npm_script" "$@" ;;
+    *) set -- "$npm" "$@" ;;
   esac
   PATH=$(dirname "$node"):$PATH "$@" --ignore-scripts --no-audit --no-fund --no-progress --no-update-notifier --loglevel=error >"$scratch/npm.log" 2>&1 && return 0
   grep -v '^npm error *$' "$scratch/npm.log" | sed -n 's/^/  /; 1,8p; $p' >&2

@@ -84,12 +84,9 @@ function forEachCommand(command: Command, visit: (command: Command) => void): vo
   for (const child of command.commands) forEachCommand(child, visit);
 }
 
-/** Commander's own findings as our error: the first line says what is wrong, a second one is a suggestion. */
+/** Commander's own findings as our error; where it guesses what was meant, the guess is the advice. */
 function usageError(error: CommanderError): ChainkeepError {
-  const [message = '', ...more] = error.message.split('\n');
-  const text = error.code === 'commander.help' ? 'a command is missing' : message.replace(/^error: /, '');
-  const hint = more.join(' ').replace(/^\((.*)\)$/, '$1');
-  return new ChainkeepError('USAGE', text, {
-    advice: `${hint ? `${hint} ` : ''}chainkeep --help lists the commands, chainkeep COMMAND --help their options`,
-  });
+  if (error.code === 'commander.help') return new ChainkeepError('USAGE', 'a command is missing');
+  const [, message = error.message, guess] = /^(?:error: )?(.*?)(?:\n\((Did you mean [^\n]*)\))?$/s.exec(error.message) ?? [];
+  return new ChainkeepError('USAGE', message, guess === undefined ? {} : { advice: guess });
 }

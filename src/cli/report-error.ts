@@ -1,20 +1,23 @@
 // How an error is told: message and advice on stderr, with `--json` also one document on stdout, and the exit code.
 
-import { ChainkeepError } from '../plumbing/errors.ts';
+import { ChainkeepError, type ErrorContext } from '../plumbing/errors.ts';
 import { safeJson, safeText } from './safe-text.ts';
 
 export const EXIT_FAILED = 1;
 export const EXIT_USAGE = 2;
 
+const USAGE_ADVICE = 'chainkeep --help lists the commands, chainkeep COMMAND --help the options of one';
+
 /** Prints the error and answers the exit code. A stack is shown only with CHAINKEEP_DEBUG=1. */
 export function reportError(thrown: unknown, json: boolean): number {
   const error = thrown instanceof ChainkeepError ? thrown : unexpected(thrown);
+  const advice = error.advice ?? (error.code === 'USAGE' ? USAGE_ADVICE : undefined);
   process.stderr.write(`error: ${safeText(error.message)}\n`);
-  if (error.advice) process.stderr.write(`advice: ${safeText(error.advice)}\n`);
+  if (advice) process.stderr.write(`advice: ${safeText(advice)}\n`);
   if (process.env.CHAINKEEP_DEBUG) process.stderr.write(`${stackOf(thrown)}\n`);
   if (json) {
-    const answer = { ...error.context, ...(error.advice && { advice: error.advice }) };
-    process.stdout.write(`${safeJson({ success: false, error: error.message, error_code: error.code, ...without(answer) })}\n`);
+    const answer = { success: false, error: error.message, error_code: error.code, ...(advice && { advice }) };
+    process.stdout.write(`${safeJson({ ...answer, ...withoutKeys(error.context, answer) })}\n`);
   }
   return error.code === 'USAGE' ? EXIT_USAGE : EXIT_FAILED;
 }
@@ -29,9 +32,8 @@ function unexpected(thrown: unknown): ChainkeepError {
 }
 
 /** Context fields must not hide the fields that scripts read. */
-function without(fields: Readonly<Record<string, unknown>>): Record<string, unknown> {
-  const { success: _success, error: _error, error_code: _code, ...rest } = fields;
-  return rest;
+function withoutKeys(fields: ErrorContext, taken: object): ErrorContext {
+  return Object.fromEntries(Object.entries(fields).filter(([name]) => !(name in taken)));
 }
 
 function stackOf(thrown: unknown): string {
