@@ -11,3 +11,10 @@ export function openStandardStreams(): void {
   });
   process.stderr.on('error', () => undefined); // there is no place left to say it
 }
+
+/** Writes to stdout and waits until it is taken, so that a long answer needs no memory; false when nobody reads any more. */
+export function writeOut(text: string): Promise<boolean> {
+  return new Promise((fulfil) => {
+    process.stdout.write(text, (error) => fulfil(!error));
+  });
+}

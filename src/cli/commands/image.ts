@@ -1,14 +1,17 @@
 // `image`: the qcow2 library on any image file; no repository is needed and none is opened.
+// Only what the commands look like stands here: the library is loaded by the one that runs.
 
 import { Command, Option } from 'commander';
+import { cliContext } from '../cli-context.ts';
+import { parseDiskPlace } from '../option-values.ts';
 import { notBuiltYet } from '../planned-command.ts';
 
 export function imageCommand(): Command {
   return new Command('image')
     .description('look at, check, convert and compare image files')
-    .addCommand(inspectCommand('info', 'what the image says of itself'))
-    .addCommand(inspectCommand('check', 'is its structure sound? exit code 1 when not'))
-    .addCommand(inspectCommand('map', 'which ranges of the disk hold data, and where'))
+    .addCommand(infoCommand())
+    .addCommand(checkCommand())
+    .addCommand(mapCommand())
     .addCommand(convertCommand())
     .addCommand(compareCommand());
 }
@@ -17,11 +20,33 @@ function withBackingOption(command: Command): Command {
   return command.option('--with-backing', 'open the backing file too, if it is a plain name in the same folder');
 }
 
-function inspectCommand(name: 'info' | 'check' | 'map', description: string): Command {
-  const command = new Command(name).description(description).argument('<file>', 'a qcow2 image');
-  return (name === 'map' ? withBackingOption(command) : command).action(() => {
-    throw notBuiltYet(`"chainkeep image ${name}"`);
-  });
+function infoCommand(): Command {
+  return new Command('info')
+    .description('what a qcow2 image says of itself; nothing that it names is opened')
+    .argument('<file>', 'a qcow2 image')
+    .action(async (file: string, _options: object, command: Command) => {
+      const { printImageInfo } = await import('./image/info.ts');
+      await printImageInfo(cliContext(command), parseDiskPlace(file, 'the file'));
+    });
+}
+
+function checkCommand(): Command {
+  return new Command('check')
+    .description('is the structure of a qcow2 image sound? exit code 1 when not')
+    .argument('<file>', 'a qcow2 image')
+    .action(() => {
+      throw notBuiltYet('"chainkeep image check"');
+    });
+}
+
+function mapCommand(): Command {
+  return withBackingOption(new Command('map'))
+    .description('which ranges of the disk hold data, and where')
+    .argument('<file>', 'a qcow2 image')
+    .action(async (file: string, options: { readonly withBacking?: boolean }, command: Command) => {
+      const { printImageMap } = await import('./image/map.ts');
+      await printImageMap(cliContext(command), parseDiskPlace(file, 'the file'), options.withBacking ?? false);
+    });
 }
 
 function convertCommand(): Command {
