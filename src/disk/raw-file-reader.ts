@@ -1,7 +1,7 @@
 // A raw file or block device as a disk. Holes are found with SEEK_DATA and SEEK_HOLE; where that is not possible all is data.
 
 import type { ByteSource } from '../plumbing/byte-source.ts';
-import { type Native, loadNative } from '../plumbing/native.ts';
+import { loadNative, type Native } from '../plumbing/native.ts';
 import type { DiskReader } from './disk-reader.ts';
 import type { ByteRange, Extent } from './extent.ts';
 

@@ -33,13 +33,22 @@ let newest = 0;
 /**
  * A new id: the UTC time to the millisecond, then 40 random bits: `20261122t133012345-4f7k2c9q`.
  * Sortable by time as text, safe in paths, also ascending within one millisecond of one process.
+ * `after`: an id that the new one must follow, also when the clock was set back since.
  */
-export function newId(clock: Clock): string {
-  newest = Math.max(clock.now(), newest + 1);
+export function newId(clock: Clock, after?: string): string {
+  newest = Math.max(clock.now(), newest + 1, after === undefined ? 0 : timeOfId(after) + 1);
   const time = isoTime(newest)
     .replace(/[-:.Z]/g, '')
     .toLowerCase();
   return `${time}-${randomToken(8)}`;
+}
+
+/** Milliseconds since 1970 that an id of ours begins with; 0 for one of another form. */
+function timeOfId(id: string): number {
+  const match = /^(\d{4})(\d\d)(\d\d)t(\d\d)(\d\d)(\d\d)(\d{3})-/.exec(id);
+  if (!match) return 0;
+  const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0, millisecond = 0] = match.slice(1).map(Number);
+  return Date.UTC(year, month - 1, day, hour, minute, second, millisecond);
 }
 
 /** Ids are made by us; whatever else is read from outside as an id is refused before it is part of a path. */

@@ -1,13 +1,12 @@
-// The version of the product, as package.json says it.
+// The version of this program, from its package.
 
-import { readFileSync } from 'node:fs';
+import { createRequire } from 'node:module';
 
-interface PackageFile {
+interface PackageFields {
   readonly version: string;
 }
 
-/** `0.1.0`. */
-export function productVersion(): string {
-  const file: PackageFile = JSON.parse(readFileSync(new URL('../../package.json', import.meta.url), 'utf8'));
-  return file.version;
+export function programVersion(): string {
+  const fields: PackageFields = createRequire(import.meta.url)('../../package.json');
+  return fields.version;
 }

@@ -8,7 +8,8 @@ export async function readBlob(store: BlobStore, name: string, mostBytes: number
   try {
     const source = await store.open(name);
     try {
-      if (source.size > mostBytes) throw new ChainkeepError('STORE_FAILED', `${name} has ${source.size} bytes, at most ${mostBytes} make sense`);
+      if (source.size > mostBytes)
+        throw new ChainkeepError('STORE_FAILED', `${name} has ${source.size} bytes, at most ${mostBytes} make sense`);
       const bytes = new Uint8Array(source.size);
       await source.read(bytes, 0);
       return bytes;

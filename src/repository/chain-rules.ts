@@ -58,6 +58,8 @@ export interface ParentRequest {
   readonly totalBytes: number;
   /** The cluster size asked for, if any: a chain keeps its own. */
   readonly clusterSize?: number;
+  /** Backups known to be damaged: unreadable sidecars, missing files, failed verifications. */
+  readonly damaged?: ReadonlySet<string>;
 }
 
 /**
@@ -73,16 +75,29 @@ export function chooseParent(request: ParentRequest, sidecars: readonly Sidecar[
       advice: 'take a full backup first, or use --type auto',
     });
   }
+  const damage = findDamage(chain, sidecars, request.damaged ?? new Set());
+  if (damage) {
+    if (request.type === 'auto') return { type: 'full', reason: `the chain is damaged (${damage}): a new chain starts` };
+    throw new ChainkeepError('CHAIN_CORRUPT', `the chain of this disk is damaged: ${damage}`, {
+      advice: 'verify it and bring back what is missing from a copy, or start a new chain with --type full',
+      context: { chain_id: chain.full.backup_id },
+    });
+  }
   const latest = chain.backups.at(-1) ?? chain.full;
   const parent = request.type === 'differential' ? chain.full : latest;
   if (request.totalBytes < latest.total_bytes || request.totalBytes < parent.total_bytes) {
     return { type: 'full', reason: `the disk shrank from ${latest.total_bytes} to ${request.totalBytes} bytes: a new chain starts` };
   }
   if (request.clusterSize !== undefined && request.clusterSize !== parent.qcow2.cluster_size) {
-    if (request.type === 'auto') return { type: 'full', reason: `the chain has clusters of ${parent.qcow2.cluster_size} bytes: a new chain starts` };
-    throw new ChainkeepError('CONFIG_INVALID', `the chain has clusters of ${parent.qcow2.cluster_size} bytes, ${request.clusterSize} were asked for`, {
-      advice: 'leave --cluster-size away, or start a new chain with --type full',
-    });
+    if (request.type === 'auto')
+      return { type: 'full', reason: `the chain has clusters of ${parent.qcow2.cluster_size} bytes: a new chain starts` };
+    throw new ChainkeepError(
+      'CONFIG_INVALID',
+      `the chain has clusters of ${parent.qcow2.cluster_size} bytes, ${request.clusterSize} were asked for`,
+      {
+        advice: 'leave --cluster-size away, or start a new chain with --type full',
+      },
+    );
   }
   const type = request.type === 'differential' ? 'differential' : 'incremental';
   return { type, parent, reason: `the newest completed backup of the chain is ${latest.backup_id}` };
@@ -100,11 +115,27 @@ export function checkLink(child: Sidecar, parent: Sidecar): void {
   ] as const;
   const fault = faults.find(([broken]) => broken);
   if (fault) {
-    throw new ChainkeepError('CHAIN_CORRUPT', `backup ${child.backup_id} does not fit on its parent ${parent.backup_id}, which ${fault[1]}`, {
-      advice: 'verify the repository; start a new chain with --type full',
-      context: { backup_id: child.backup_id, parent_backup_id: parent.backup_id },
-    });
+    throw new ChainkeepError(
+      'CHAIN_CORRUPT',
+      `backup ${child.backup_id} does not fit on its parent ${parent.backup_id}, which ${fault[1]}`,
+      {
+        advice: 'verify the repository; start a new chain with --type full',
+        context: { backup_id: child.backup_id, parent_backup_id: parent.backup_id },
+      },
+    );
   }
+}
+
+/** Why this chain takes no child: one of its backups is damaged, or was cut off by one that is gone. */
+function findDamage(chain: Chain, sidecars: readonly Sidecar[], damaged: ReadonlySet<string>): string | undefined {
+  const members = new Set(chain.backups);
+  const cutOff = sidecars.find((sidecar) => sidecar.chain_id === chain.full.chain_id && !members.has(sidecar));
+  if (cutOff) return `backup ${cutOff.backup_id} does not reach its full any more`;
+  // A sidecar nobody can read belongs to some chain of this disk, and it may be this one.
+  const [broken] = [...damaged].filter(
+    (id) => !sidecars.some((sidecar) => sidecar.backup_id === id) || chain.backups.some((sidecar) => sidecar.backup_id === id),
+  );
+  return broken === undefined ? undefined : `backup ${broken} is damaged`;
 }
 
 function indexById(sidecars: readonly Sidecar[]): Map<string, Sidecar> {
@@ -124,7 +155,9 @@ function walk(backup: Sidecar, known: ReadonlyMap<string, Sidecar>): Sidecar[] {
     checkLink(at, parent);
     // Content roots are hashes over their parents' roots only by value, so a loop is conceivable in damaged sidecars.
     if (path.length > known.size) {
-      throw new ChainkeepError('CHAIN_CORRUPT', `the parents of backup ${backup.backup_id} form a loop`, { context: { backup_id: backup.backup_id } });
+      throw new ChainkeepError('CHAIN_CORRUPT', `the parents of backup ${backup.backup_id} form a loop`, {
+        context: { backup_id: backup.backup_id },
+      });
     }
     path.push(parent);
     at = parent;

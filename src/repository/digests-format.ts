@@ -92,7 +92,9 @@ export function parseTrailer(bytes: Buffer): DigestsTrailer | undefined {
     directoryOffset: u64(40),
     contentRoot: Uint8Array.from(bytes.subarray(48, 48 + DIGEST_BYTES)),
   };
-  const small = [trailer.sections, trailer.records, trailer.rangesOffset, trailer.pagesOffset, trailer.directoryOffset].every(Number.isSafeInteger);
+  const small = [trailer.sections, trailer.records, trailer.rangesOffset, trailer.pagesOffset, trailer.directoryOffset].every(
+    Number.isSafeInteger,
+  );
   return small && bytes.equals(encodeTrailer(trailer)) ? trailer : undefined;
 }
 

@@ -6,9 +6,9 @@ import { ChainkeepError } from '../plumbing/errors.ts';
 import {
   contentRoot,
   countRanges,
+  DIRECTORY_BYTES,
   type DigestsHeader,
   type DigestsTrailer,
-  DIRECTORY_BYTES,
   digestsRoot,
   HEADER_BYTES,
   INDEX,
@@ -59,7 +59,8 @@ export class DigestsReader {
     if (!parsed || !trailer) throw invalid(source, binding, 'its header or trailer is damaged');
     checkLayout(source, binding, parsed, trailer);
     const directory = await readAt(source, trailer.directoryOffset, source.size - TRAILER_BYTES - trailer.directoryOffset);
-    if (hex(digestsRoot(blake3, header, directory, trailerBytes)) !== binding.root) throw invalid(source, binding, 'its root is not the one in the sidecar');
+    if (hex(digestsRoot(blake3, header, directory, trailerBytes)) !== binding.root)
+      throw invalid(source, binding, 'its root is not the one in the sidecar');
     if (hex(trailer.contentRoot) !== binding.contentRoot) throw invalid(source, binding, 'its content root is not the one in the sidecar');
     return new DigestsReader(source, blake3, binding, trailer, directory);
   }
@@ -97,7 +98,8 @@ export class DigestsReader {
     for (let number = 0; number * DIRECTORY_BYTES < this.#directory.length; number++) {
       const page = await this.#loadPage(number);
       for (let at = 0; at < page.length; at += INDEX_BYTES) {
-        if (Number(page.readBigUInt64BE(at + INDEX.OFFSET)) !== end) throw invalid(this.#source, this.#binding, `there is a gap at byte ${end}`);
+        if (Number(page.readBigUInt64BE(at + INDEX.OFFSET)) !== end)
+          throw invalid(this.#source, this.#binding, `there is a gap at byte ${end}`);
         const section = await this.#loadSection(page, at);
         end += section.records.length;
         yield section;

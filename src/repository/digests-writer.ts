@@ -6,8 +6,8 @@ import { assert } from '../plumbing/errors.ts';
 import {
   contentRoot,
   countRanges,
-  type DigestsHeader,
   DIRECTORY_BYTES,
+  type DigestsHeader,
   digestsRoot,
   encodeDigestsHeader,
   encodeTrailer,
@@ -112,7 +112,14 @@ export class DigestsWriter {
     }
     const directoryBytes = Buffer.concat(directory);
     const sections = this.#index.length;
-    const trailer = encodeTrailer({ sections, records: this.#records, rangesOffset, pagesOffset, directoryOffset: this.#offset, contentRoot: root });
+    const trailer = encodeTrailer({
+      sections,
+      records: this.#records,
+      rangesOffset,
+      pagesOffset,
+      directoryOffset: this.#offset,
+      contentRoot: root,
+    });
     this.#push(directoryBytes);
     this.#push(trailer);
     await this.#flush();

@@ -20,7 +20,8 @@ export function nullableText(fields: Fields, name: string, pattern?: RegExp): st
 
 export function numberField(fields: Fields, name: string): number {
   const value = fields[name];
-  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0) throw new FieldError(`${name} is not a number of bytes or things`);
+  if (typeof value !== 'number' || !Number.isSafeInteger(value) || value < 0)
+    throw new FieldError(`${name} is not a number of bytes or things`);
   return value;
 }
 

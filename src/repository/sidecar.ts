@@ -79,7 +79,8 @@ function readFields(fields: Fields): Sidecar {
 /** A full has no parent and the others have one; the digests are those of this backup and generation. */
 function checkRelations(sidecar: Sidecar): void {
   const hasParent = sidecar.parent_backup_id !== null;
-  if (hasParent !== (sidecar.backup_type !== 'full')) throw new Error(`a ${sidecar.backup_type} backup ${hasParent ? 'with' : 'without'} a parent`);
+  if (hasParent !== (sidecar.backup_type !== 'full'))
+    throw new Error(`a ${sidecar.backup_type} backup ${hasParent ? 'with' : 'without'} a parent`);
   if (hasParent !== (sidecar.parent_content_root !== null)) throw new Error('parent_backup_id and parent_content_root do not fit together');
   if (sidecar.parent_backup_id === sidecar.backup_id) throw new Error('it is its own parent');
   const name = digestsFile(sidecar.backup_id, sidecar.qcow2.generation);

@@ -61,7 +61,12 @@ export async function* planUnits(plan: UnitPlan): AsyncGenerator<Unit> {
   }
 }
 
-async function collectWindows(plan: UnitPlan, offset: number, length: number, expected: ExpectedRange | undefined): Promise<Map<number, Window>> {
+async function collectWindows(
+  plan: UnitPlan,
+  offset: number,
+  length: number,
+  expected: ExpectedRange | undefined,
+): Promise<Map<number, Window>> {
   const windows = new Map<number, Window>();
   for await (const extent of plan.reader.extents({ offset, length })) {
     if (extent.kind === 'data') addExtent(plan, windows, extent, offset, expected);
@@ -69,7 +74,13 @@ async function collectWindows(plan: UnitPlan, offset: number, length: number, ex
   return windows;
 }
 
-function addExtent(plan: UnitPlan, windows: Map<number, Window>, extent: Extent, rangeOffset: number, expected: ExpectedRange | undefined): void {
+function addExtent(
+  plan: UnitPlan,
+  windows: Map<number, Window>,
+  extent: Extent,
+  rangeOffset: number,
+  expected: ExpectedRange | undefined,
+): void {
   const { unitBytes, clusterSize } = plan;
   const end = extent.offset + extent.length - rangeOffset;
   for (let start = extent.offset - rangeOffset; start < end; ) {
@@ -81,21 +92,31 @@ function addExtent(plan: UnitPlan, windows: Map<number, Window>, extent: Extent,
       windows.set(window, pieces);
     }
     const skipped = rangeOffset + start - extent.offset;
+    // A stream that reaches into the next window is expanded by the reader itself.
+    const inOne = stop - start === extent.length;
     const cluster = Math.floor(start / clusterSize);
-    pieces.push(start - window * unitBytes, stop - start, ...storedNumbers(plan, extent, skipped, rangeOffset + start, expected?.storedLengths[cluster] ?? 0));
+    const exactLength = expected?.storedLengths[cluster] ?? 0;
+    pieces.push(start - window * unitBytes, stop - start, ...storedNumbers(plan, inOne ? extent : withoutStream(extent), skipped, exactLength));
     start = stop;
   }
 }
 
-/** SOURCE, AT, STORED_LENGTH, COMPRESSION of a part of an extent that begins `skipped` bytes into it. */
-function storedNumbers(plan: UnitPlan, extent: Extent, skipped: number, guest: number, exactLength: number): number[] {
+function withoutStream(extent: Extent): Extent {
+  const { offset, length, kind, stored } = extent;
+  return stored && stored.compression !== 'none' ? { offset, length, kind } : extent;
+}
+
+/** SOURCE, AT, STORED_LENGTH, COMPRESSION, EXPANDED of a part of an extent that begins `skipped` bytes into it. */
+function storedNumbers(plan: UnitPlan, extent: Extent, skipped: number, exactLength: number): number[] {
   const { stored } = extent;
-  if (!stored) return [-1, guest, 0, 0];
+  if (!stored) return [-1, extent.offset + skipped, 0, 0, 0];
   const source = plan.sources.indexOf(stored.source);
-  if (stored.compression === 'none') return [source, stored.offset + skipped, 0, 0];
-  // The image knows an upper bound only; the record knows the exact length, and it may not be longer.
-  const length = exactLength > 0 ? Math.min(exactLength, stored.length) : stored.length;
-  return [source, stored.offset, length, COMPRESSIONS.indexOf(stored.compression)];
+  if (stored.compression === 'none') return [source, stored.offset + skipped, 0, 0, 0];
+  const expanded = stored.expandedLength ?? extent.length;
+  // The image knows an upper bound only; the record, where it is of the same clusters, knows the exact length.
+  const known = exactLength > 0 && expanded === plan.clusterSize;
+  const length = known ? Math.min(exactLength, stored.length) : stored.length;
+  return [source, stored.offset, length, COMPRESSIONS.indexOf(stored.compression), expanded];
 }
 
 /** Clusters that must hold data, but for which the reader has none: their unit finds zeros there, which is the damage to report. */
@@ -108,7 +129,14 @@ function addExpectedWindows(windows: Map<number, Window>, expected: ExpectedRang
   }
 }
 
-function makeUnit(plan: UnitPlan, seq: number, rangeOffset: number, window: number, pieces: Window, expected: ExpectedRange | undefined): Unit {
+function makeUnit(
+  plan: UnitPlan,
+  seq: number,
+  rangeOffset: number,
+  window: number,
+  pieces: Window,
+  expected: ExpectedRange | undefined,
+): Unit {
   const offset = rangeOffset + window * plan.unitBytes;
   const length = Math.min(plan.unitBytes, plan.reader.size - offset);
   const unit = { seq, offset, length, pieces: Float64Array.from(pieces) };

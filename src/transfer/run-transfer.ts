@@ -2,8 +2,8 @@
 // It knows no formats and decides nothing; memory is bounded by the window below, whatever the size of the disk.
 
 import { availableParallelism } from 'node:os';
-import type { Compression } from '../disk/extent.ts';
 import type { DiskWriter } from '../disk/disk-writer.ts';
+import type { Compression } from '../disk/extent.ts';
 import type { ByteSink } from '../plumbing/byte-sink.ts';
 import type { ByteSource } from '../plumbing/byte-source.ts';
 import { ChainkeepError, throwIfCancelled } from '../plumbing/errors.ts';
@@ -28,10 +28,13 @@ export interface TransferOptions {
   readonly readDisk: (buffer: Uint8Array, offset: number) => Promise<void>;
   /** The byte sources that units name by index. */
   readonly sources: { at(index: number): ByteSource | undefined };
-  /** Called in the order of the disk, one at a time. */
-  readonly consume: (result: UnitResult) => Promise<void> | void;
+  /**
+   * Called in the order of the disk, one at a time. `settledBelow`: what later results will name lies at or behind this offset of
+   * the image (0 for other outputs), so tables that count only what is in front of it are final.
+   */
+  readonly consume: (result: UnitResult, settledBelow: number) => Promise<void> | void;
   /** Turns what a worker reports into the error of the caller's room. */
-  readonly explain: (failure: WorkerFailure) => ChainkeepError;
+  readonly explain: (failure: WorkerFailure) => unknown;
   readonly threads?: number;
   readonly signal?: AbortSignal;
 }
@@ -63,6 +66,9 @@ class TransferRun {
   readonly #options: TransferOptions;
   readonly #threads: TransferThread[];
   readonly #arrived = new Map<number, UnitResult>();
+  /** For each unit that is not consumed: how far the image reached when it was given to a thread. */
+  readonly #reachedAt = new Map<number, number>();
+  #appended = 0;
   #nextResult = 0;
   #nextUnit = 0;
   #consuming: Promise<void> = Promise.resolve();
@@ -82,6 +88,7 @@ class TransferRun {
     for await (const unit of units) {
       this.#nextUnit = unit.seq + 1;
       const thread = await this.#freeThread();
+      this.#reachedAt.set(unit.seq, this.#reached());
       thread.give(unit);
     }
     for (const thread of this.#threads) thread.end();
@@ -119,7 +126,11 @@ class TransferRun {
       explain: options.explain,
       sourceAt: (index) => options.sources.at(index),
       read: (source, buffer, offset) => this.#read(source, buffer, offset),
-      append: (buffer) => appendTo(options.output, buffer),
+      append: async (buffer) => {
+        const offset = await appendTo(options.output, buffer);
+        this.#appended = Math.max(this.#appended, offset + buffer.length);
+        return offset;
+      },
       write: (buffer, offset) => writeTo(options.output, buffer, offset),
     });
   }
@@ -158,14 +169,22 @@ class TransferRun {
     try {
       for (let next = this.#arrived.get(this.#nextResult); next && !this.#failure; next = this.#arrived.get(this.#nextResult)) {
         this.#arrived.delete(this.#nextResult);
-        const waiting = this.#options.consume(next);
+        const waiting = this.#options.consume(next, this.#reachedAt.get(next.seq + 1) ?? this.#reached());
         if (waiting) await waiting;
+        this.#reachedAt.delete(next.seq);
         this.#nextResult++;
       }
     } finally {
       this.#consumeActive = false;
       this.#wake?.();
     }
+  }
+
+  /** Threads claim places on their own where they can; else every append went through here. */
+  #reached(): number {
+    const { output } = this.#options;
+    if (output.kind !== 'image') return 0;
+    return output.sink.direct ? Number(Atomics.load(output.sink.direct.next, 0)) : this.#appended;
   }
 
   #fail(error: unknown): void {
@@ -197,7 +216,8 @@ function cancelled(signal: AbortSignal | undefined): unknown {
 
 function outputSetup(output: TransferOutput): OutputSetup {
   if (output.kind === 'none') return output;
-  if (output.kind === 'image') return { kind: 'image', compression: output.compression, level: output.level, target: directTarget(output.sink) };
+  if (output.kind === 'image')
+    return { kind: 'image', compression: output.compression, level: output.level, target: directTarget(output.sink) };
   const { fd, startsZero } = output.writer;
   return { kind: 'disk', skipZero: startsZero, target: fd === undefined ? {} : { fd } };
 }

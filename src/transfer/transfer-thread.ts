@@ -4,7 +4,16 @@ import { Worker } from 'node:worker_threads';
 import type { ByteSource } from '../plumbing/byte-source.ts';
 import { ChainkeepError } from '../plumbing/errors.ts';
 import { type ServedHandlers, serve } from './served-io.ts';
-import { type FromWorker, PIECE, PIECE_NUMBERS, type ToWorker, type Unit, type UnitResult, type WorkerFailure, type WorkerSetup } from './unit.ts';
+import {
+  type FromWorker,
+  PIECE,
+  PIECE_NUMBERS,
+  type ToWorker,
+  type Unit,
+  type UnitResult,
+  type WorkerFailure,
+  type WorkerSetup,
+} from './unit.ts';
 
 // Run from source it is TypeScript, in the published package JavaScript.
 const WORKER = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url);
@@ -14,7 +23,8 @@ export interface ThreadEvents extends ServedHandlers {
   failed(error: unknown): void;
   /** Something a waiter may wait for has changed. */
   changed(): void;
-  explain(failure: WorkerFailure): ChainkeepError;
+  /** The error to report; may have to ask the store first. */
+  explain(failure: WorkerFailure): unknown;
   sourceAt(index: number): ByteSource | undefined;
 }
 
@@ -26,6 +36,8 @@ export class TransferThread {
   #serving: Promise<void> = Promise.resolve();
   #busy = 0;
   #ended = false;
+  /** The thread said why it stops; its exit is no news. */
+  #failing = false;
 
   constructor(setup: WorkerSetup, events: ThreadEvents) {
     this.#events = events;
@@ -34,7 +46,7 @@ export class TransferThread {
     this.#worker.on('message', (message: FromWorker) => this.#hear(message));
     this.#worker.on('error', (error) => events.failed(error));
     this.#worker.on('exit', () => {
-      if (!this.#ended) events.failed(new ChainkeepError('INTERNAL', 'internal error: a worker thread ended early'));
+      if (!this.#ended && !this.#failing) events.failed(new ChainkeepError('INTERNAL', 'internal error: a worker thread ended early'));
     });
   }
 
@@ -80,11 +92,20 @@ export class TransferThread {
     } else if ('request' in message) {
       this.#serving = serve(this.#shared, message.request, this.#events).catch((error: unknown) => this.#events.failed(error));
     } else if ('failed' in message) {
-      this.#events.failed(this.#events.explain(message.failed));
+      this.#failing = true;
+      this.#serving = this.#explain(message.failed);
     } else {
       this.#ended = true;
     }
     this.#events.changed();
+  }
+
+  async #explain(failure: WorkerFailure): Promise<void> {
+    try {
+      this.#events.failed(await this.#events.explain(failure));
+    } catch (error) {
+      this.#events.failed(error);
+    }
   }
 
   #post(message: ToWorker): void {

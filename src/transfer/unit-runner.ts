@@ -5,7 +5,17 @@ import type { Blake3 } from '../plumbing/blake3.ts';
 import { DIGEST_BYTES } from '../plumbing/blake3.ts';
 import type { Crc32c } from '../plumbing/crc32c.ts';
 import { PackedRun } from './packed-run.ts';
-import { CLUSTER, type ClusterCodec, COMPRESSIONS, OUTCOME, PIECE, PIECE_NUMBERS, type Unit, type UnitResult, type WorkerSetup } from './unit.ts';
+import {
+  CLUSTER,
+  type ClusterCodec,
+  COMPRESSIONS,
+  OUTCOME,
+  PIECE,
+  PIECE_NUMBERS,
+  type Unit,
+  type UnitResult,
+  type WorkerSetup,
+} from './unit.ts';
 
 /** The bytes a worker can reach; every method throws on failure and never does half of it silently. */
 export interface UnitIo {
@@ -44,7 +54,8 @@ export class UnitRunner {
   readonly #io: UnitIo;
   readonly #tools: UnitTools;
   readonly #buffer: Buffer;
-  readonly #stored: Buffer;
+  #stored = Buffer.alloc(0);
+  #expanded = Buffer.alloc(0);
   readonly #zeros: Buffer;
   readonly #pack: PackedRun | undefined;
   #finished: UnitResult[] = [];
@@ -54,8 +65,6 @@ export class UnitRunner {
     this.#io = io;
     this.#tools = tools;
     this.#buffer = Buffer.alloc(setup.unitBytes);
-    // A compressed cluster can name up to a cluster and a sector (qcow2.md 1.7): its length is an upper bound.
-    this.#stored = Buffer.alloc(setup.clusterSize + 1024);
     this.#zeros = Buffer.alloc(setup.clusterSize);
     const { output } = setup;
     if (output.kind === 'image' && output.compression !== 'none') {
@@ -147,7 +156,7 @@ export class UnitRunner {
   }
 
   #readPiece(unit: Unit, piece: Float64Array, result: MutableResult): void {
-    const [offset = 0, length = 0, source = -1, at = 0, storedLength = 0, compression = 0] = piece;
+    const [offset = 0, length = 0, source = -1, at = 0, storedLength = 0, compression = 0, expanded = 0] = piece;
     const target = this.#buffer.subarray(offset, offset + length);
     const guest = unit.offset + offset;
     if (compression === 0) {
@@ -155,17 +164,22 @@ export class UnitRunner {
       result.bytesRead += length;
       return;
     }
-    const index = Math.floor(offset / this.#setup.clusterSize);
+    this.#stored = atLeast(this.#stored, storedLength);
     const stored = this.#stored.subarray(0, storedLength);
     attempt('read', guest, source, () => this.#io.read(source, stored, at));
     result.bytesRead += storedLength;
-    const expectedCrc = unit.expectedCrcs?.[index];
-    if (expectedCrc !== undefined && this.#tools.crc32c(stored) !== expectedCrc) {
-      throw new UnitFailure('digest', guest, new Error('the stored bytes do not have the CRC32C that was recorded for them'), source);
-    }
+    this.#checkStored(unit, Math.floor(offset / this.#setup.clusterSize), stored, guest, source);
     const algorithm = COMPRESSIONS[compression] === 'zlib' ? 'zlib' : 'zstd';
-    const cluster = this.#buffer.subarray(index * this.#setup.clusterSize, (index + 1) * this.#setup.clusterSize);
+    this.#expanded = atLeast(this.#expanded, expanded);
+    const cluster = expanded === length ? target : this.#expanded.subarray(0, expanded);
     attempt('expand', guest, source, () => this.#tools.codec.decompress(algorithm, stored, cluster));
+    if (cluster !== target) target.set(cluster.subarray(0, length));
+  }
+
+  #checkStored(unit: Unit, index: number, stored: Uint8Array, guest: number, source: number): void {
+    const expected = unit.expectedCrcs?.[index];
+    if (expected === undefined || this.#tools.crc32c(stored) === expected) return;
+    throw new UnitFailure('digest', guest, new Error('the stored bytes do not have the CRC32C that was recorded for them'), source);
   }
 
   #judge(unit: Unit, result: MutableResult, index: number): number {
@@ -231,6 +245,10 @@ export class UnitRunner {
       result.bytesWritten += bytes.length;
     }
   }
+}
+
+function atLeast(buffer: Buffer<ArrayBuffer>, length: number): Buffer<ArrayBuffer> {
+  return buffer.length >= length ? buffer : Buffer.alloc(length);
 }
 
 function isCheck(expected: WorkerSetup['expected']): boolean {

@@ -3,7 +3,7 @@
 import type { Compression } from '../disk/extent.ts';
 
 /** Numbers of one piece in `Unit.pieces`, in this order. */
-export const PIECE_NUMBERS = 6;
+export const PIECE_NUMBERS = 7;
 export const PIECE = {
   /** Bytes from the start of the unit. */
   OFFSET: 0,
@@ -17,6 +17,8 @@ export const PIECE = {
   STORED_LENGTH: 4,
   /** Index into COMPRESSIONS. */
   COMPRESSION: 5,
+  /** Bytes the stream expands to, of which the first LENGTH count (`compression` other than none). */
+  EXPANDED: 6,
 } as const;
 export const COMPRESSIONS: readonly Compression[] = ['none', 'zlib', 'zstd'];
 

@@ -101,6 +101,7 @@ function causeOf(error: unknown): unknown {
 function describe(error: unknown): WorkerFailure {
   const message = error instanceof Error ? error.message : String(error);
   const code = systemCode(error) ?? systemCode(causeOf(error));
-  const failure = error instanceof UnitFailure ? { op: error.op, offset: error.offset, source: error.source } : { op: 'other' as const, offset: 0 };
+  const failure =
+    error instanceof UnitFailure ? { op: error.op, offset: error.offset, source: error.source } : { op: 'other' as const, offset: 0 };
   return { ...failure, message, ...(code === undefined ? {} : { systemCode: code }) };
 }

@@ -1,0 +1,59 @@
+// Reads back everything in one of our images that is not guest data, digests it, and notes which bytes of the file are used.
+// It trusts nothing it reads: offsets are checked against the file before they are followed.
+
+import { type Blake3, hex } from '../plumbing/blake3.ts';
+import type { ByteSource } from '../plumbing/byte-source.ts';
+import type { Qcow2Header } from './header.ts';
+import { invalidImage } from './invalid-image.ts';
+import { readEntry } from './l2-entry.ts';
+import { structureDigest } from './structure-digest.ts';
+import type { UsedBytes } from './used-bytes.ts';
+
+const OFFSET_MASK_HIGH = 0x00ff_ffff;
+
+/**
+ * The structure digest of an image, hex (structure-digest.ts says of what). Marks tables and plain clusters in `used`; compressed
+ * clusters are marked by who knows their exact length. Throws QCOW2_INVALID where a table does not lie inside the file.
+ */
+export async function readStructure(source: ByteSource, header: Qcow2Header, blake3: Blake3, used: UsedBytes): Promise<string> {
+  const { clusterSize } = header;
+  const headLength = header.refcountTableOffset + header.refcountTableClusters * clusterSize;
+  const head = await readTable(source, 0, headLength);
+  used.add(0, headLength);
+  const l2 = blake3.create();
+  const shape = { clusterBits: header.clusterBits, extended: false, version: 3 } as const;
+  for (const offset of tableOffsets(head, header.l1Offset, header.l1Size)) {
+    const table = await readTable(source, offset, clusterSize);
+    l2.update(table);
+    used.add(offset, clusterSize);
+    const view = new DataView(table.buffer, table.byteOffset, table.length);
+    for (let index = 0; index < clusterSize / 8; index++) {
+      const entry = readEntry(view, index, shape);
+      if (entry.kind === 'standard') used.add(entry.hostOffset, clusterSize);
+    }
+  }
+  const refcounts = blake3.create();
+  for (const offset of tableOffsets(head, header.refcountTableOffset, (header.refcountTableClusters * clusterSize) / 8)) {
+    refcounts.update(await readTable(source, offset, clusterSize));
+    used.add(offset, clusterSize);
+  }
+  return hex(structureDigest(blake3, { head, l2: l2.digest(), refcounts: refcounts.digest() }));
+}
+
+/** The offsets in a table of tables, without its empty entries. */
+function* tableOffsets(head: Buffer, start: number, entries: number): Generator<number> {
+  for (let at = start; at < start + entries * 8; at += 8) {
+    const low = head.readUInt32BE(at + 4);
+    const offset = (head.readUInt32BE(at) & OFFSET_MASK_HIGH) * 2 ** 32 + (low - (low % 512));
+    if (offset !== 0) yield offset;
+  }
+}
+
+async function readTable(source: ByteSource, offset: number, length: number): Promise<Buffer> {
+  if (!Number.isSafeInteger(offset) || offset + length > source.size) {
+    throw invalidImage(`a table of ${length} bytes at ${offset} is not inside the file of ${source.size} bytes`, { offset, length });
+  }
+  const bytes = Buffer.allocUnsafe(length);
+  await source.read(bytes, offset);
+  return bytes;
+}

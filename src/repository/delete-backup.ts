@@ -1,0 +1,70 @@
+// Removes a backup that nothing needs. The other way round than the commit: the sidecar first, for without it there is no backup.
+
+import { ChainkeepError } from '../plumbing/errors.ts';
+import { dependents } from './chain-rules.ts';
+import { type DiskFolder, readDiskFolder } from './disk-folder.ts';
+import type { Guard } from './guard.ts';
+import { type DiskPlace, diskFolder, imageFile, parseFileName, sidecarFile } from './layout.ts';
+import type { RepositoryContext } from './repository-context.ts';
+
+export interface DeletePlan {
+  readonly place: DiskPlace;
+  readonly backupId: string;
+  /** In the order they are removed: sidecar, digests, image. */
+  readonly files: readonly string[];
+  readonly freedBytes: number;
+}
+
+/** Throws BACKUP_NOT_FOUND, or BACKUP_HAS_DEPENDENTS naming who needs it. */
+export async function planDelete(context: RepositoryContext, place: DiskPlace, backupId: string): Promise<DeletePlan> {
+  const folder = await readDiskFolder(context.store, context.blake3, place);
+  const known = folder.sidecars.some((sidecar) => sidecar.backup_id === backupId) || folder.damaged.has(backupId);
+  if (!known) {
+    throw new ChainkeepError('BACKUP_NOT_FOUND', `backup ${backupId} is not in ${context.store.place}`, {
+      advice: 'list the backups that are there with: chainkeep list',
+      context: { backup_id: backupId },
+    });
+  }
+  refuseDependents(folder, backupId);
+  const files = await listFiles(context, place, backupId);
+  return { place, backupId, files: files.map(({ name }) => name), freedBytes: files.reduce((sum, { size }) => sum + size, 0) };
+}
+
+export async function runDelete(context: RepositoryContext, plan: DeletePlan, guard: Guard): Promise<void> {
+  await guard.assertHeld();
+  await context.assertOwned();
+  for (const name of plan.files) await context.store.delete(name);
+}
+
+/** Removes what a run that died before its commit has left on this disk. Only its one writer, who holds the lease, may call it. */
+export async function removeRubbish(context: RepositoryContext, place: DiskPlace, guard: Guard): Promise<readonly string[]> {
+  const folder = await readDiskFolder(context.store, context.blake3, place);
+  await guard.assertHeld();
+  await context.assertOwned();
+  const swept = await context.store.sweep(diskFolder(place), () => true);
+  for (const { name } of folder.rubbish) await context.store.delete(name);
+  return [...swept, ...folder.rubbish].map(({ name }) => name);
+}
+
+function refuseDependents(folder: DiskFolder, backupId: string): void {
+  const needed = dependents(backupId, folder.sidecars);
+  if (needed.length === 0) return;
+  throw new ChainkeepError('BACKUP_HAS_DEPENDENTS', `backup ${backupId} is needed by ${needed.length} other backup${needed.length > 1 ? 's' : ''}`, {
+    advice: 'delete the newest backups first, or thin the chain out with: chainkeep prune',
+    context: { backup_id: backupId, dependents: needed.map((sidecar) => sidecar.backup_id) },
+  });
+}
+
+async function listFiles(context: RepositoryContext, place: DiskPlace, backupId: string): Promise<{ name: string; size: number }[]> {
+  const folder = diskFolder(place);
+  const digests: { name: string; size: number }[] = [];
+  const found = new Map<string, number>();
+  for await (const { name, size } of context.store.list(folder + backupId)) {
+    const file = parseFileName(name);
+    if (file?.backupId !== backupId) continue;
+    found.set(name, size);
+    if (file.kind === 'digests') digests.push({ name, size });
+  }
+  const one = (name: string): { name: string; size: number }[] => (found.has(name) ? [{ name, size: found.get(name) ?? 0 }] : []);
+  return [...one(folder + sidecarFile(backupId)), ...digests, ...one(folder + imageFile(backupId))];
+}

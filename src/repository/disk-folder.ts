@@ -1,0 +1,91 @@
+// What lies in the folder of one disk: its committed backups, those that are damaged, and files that no sidecar names.
+
+import type { Blake3 } from '../plumbing/blake3.ts';
+import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
+import type { BlobInfo, BlobStore } from '../store/blob-store.ts';
+import { readBlob } from './blobs.ts';
+import { byAge } from './chain-rules.ts';
+import { type DiskPlace, diskFolder, imageFile, type PlacedFile, parseFileName, sidecarFile } from './layout.ts';
+import { parseSidecar } from './sidecar.ts';
+import type { Sidecar } from './sidecar-fields.ts';
+
+export interface DiskFolder {
+  readonly place: DiskPlace;
+  /** Oldest first. */
+  readonly sidecars: readonly Sidecar[];
+  /** Backup id → why its sidecar cannot be used, or which of its files is missing or of another size. */
+  readonly damaged: ReadonlyMap<string, ChainkeepError>;
+  /** Images and digests that no sidecar names: left by a run that died before its commit. */
+  readonly rubbish: readonly BlobInfo[];
+}
+
+// A sidecar is about 1.5 KiB; metadata of a platform may make it larger.
+const MOST_SIDECAR_BYTES = 4 * 2 ** 20;
+
+export async function readDiskFolder(store: BlobStore, blake3: Blake3, place: DiskPlace): Promise<DiskFolder> {
+  const folder = diskFolder(place);
+  const files = new Map<string, { readonly info: BlobInfo; readonly file: PlacedFile }>();
+  for await (const info of store.list(folder)) {
+    const file = parseFileName(info.name);
+    if (file) files.set(info.name, { info, file });
+  }
+  const sidecars: Sidecar[] = [];
+  const damaged = new Map<string, ChainkeepError>();
+  const named = new Set<string>();
+  for (const { info, file } of files.values()) {
+    if (file.kind !== 'sidecar') continue;
+    named.add(folder + imageFile(file.backupId));
+    try {
+      const sidecar = await readSidecar(store, blake3, place, file.backupId);
+      named.add(folder + sidecar.digests.name);
+      sidecars.push(sidecar);
+      checkFiles(sidecar, folder, files);
+    } catch (error) {
+      if (!(error instanceof ChainkeepError) || isStoreFault(error)) throw error;
+      damaged.set(file.backupId, error);
+      // Whatever is left of a damaged backup is evidence, not rubbish.
+      for (const other of files.values()) if (other.file.backupId === file.backupId) named.add(other.info.name);
+    }
+    named.add(info.name);
+  }
+  const rubbish = [...files.values()].filter(({ info }) => !named.has(info.name)).map(({ info }) => info);
+  return { place, sidecars: byAge(sidecars), damaged, rubbish };
+}
+
+/** Throws BACKUP_NOT_FOUND where there is none, SIDECAR_INVALID where it is damaged or of another disk. */
+export async function readSidecar(store: BlobStore, blake3: Blake3, place: DiskPlace, backupId: string): Promise<Sidecar> {
+  const bytes = await readBlob(store, diskFolder(place) + sidecarFile(backupId), MOST_SIDECAR_BYTES);
+  if (!bytes) {
+    throw new ChainkeepError('BACKUP_NOT_FOUND', `backup ${backupId} is not in ${store.place}`, {
+      advice: 'list the backups that are there with: chainkeep list',
+      context: { backup_id: backupId, place: store.place },
+    });
+  }
+  const sidecar = parseSidecar(blake3, bytes, backupId);
+  if (sidecar.vm_context_id !== place.vmContextId || sidecar.disk_id !== place.diskId) {
+    throw new ChainkeepError('SIDECAR_INVALID', `the sidecar of backup ${backupId} lies in the folder of another disk`, {
+      advice: 'verify the repository; somebody moved or copied files in it',
+      context: { backup_id: backupId, vm_context_id: sidecar.vm_context_id, disk_id: sidecar.disk_id },
+    });
+  }
+  return sidecar;
+}
+
+/** A file that is missing or cut is known before anybody builds on it; its bytes are verify's work. */
+function checkFiles(sidecar: Sidecar, folder: string, files: ReadonlyMap<string, { readonly info: BlobInfo }>): void {
+  const image = files.get(folder + imageFile(sidecar.backup_id));
+  const context = { backup_id: sidecar.backup_id };
+  const advice = 'bring the file back from a copy; the backups that need it cannot be restored until then';
+  if (!image) throw new ChainkeepError('CHAIN_CORRUPT', `the image of backup ${sidecar.backup_id} is missing`, { advice, context });
+  if (image.info.size !== sidecar.size_bytes) {
+    const message = `the image of backup ${sidecar.backup_id} has ${image.info.size} bytes instead of ${sidecar.size_bytes}`;
+    throw new ChainkeepError('CHAIN_CORRUPT', message, { advice, context });
+  }
+  if (!files.has(folder + sidecar.digests.name)) {
+    throw new ChainkeepError('CHAIN_CORRUPT', `the digests of backup ${sidecar.backup_id} are missing`, { advice, context });
+  }
+}
+
+function isStoreFault(error: ChainkeepError): boolean {
+  return isChainkeepError(error, 'STORE_FAILED') || isChainkeepError(error, 'REPOSITORY_OFFLINE');
+}

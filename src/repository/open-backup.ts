@@ -1,0 +1,139 @@
+// Opens a restore point: the images of its chain as one disk, and the record of what that disk must read as.
+// Chains are resolved by sidecar ids alone; what an image says of itself must fit, or it is corruption.
+
+import type { DiskReader } from '../disk/disk-reader.ts';
+import { overlay } from '../disk/overlay.ts';
+import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
+import { CHAINKEEP_EXTENSION, parseChainkeepExtension } from '../qcow2/header-extensions.ts';
+import { openQcow2, type Qcow2Image } from '../qcow2/image.ts';
+import { createTableCache, type TableCache } from '../qcow2/table-cache.ts';
+import type { ExpectedView } from '../transfer/expected-view.ts';
+import { ancestors } from './chain-rules.ts';
+import { ChainView } from './chain-view.ts';
+import { readDiskFolder } from './disk-folder.ts';
+import { DigestsReader } from './digests-reader.ts';
+import { type DiskPlace, diskFolder, imageFile } from './layout.ts';
+import type { RepositoryContext } from './repository-context.ts';
+import type { Sidecar } from './sidecar-fields.ts';
+
+export interface OpenedBackup {
+  readonly sidecar: Sidecar;
+  /** What it stands on, newest first, itself included. */
+  readonly chain: readonly Sidecar[];
+  /** The disk, of its exact size. Its bytes are as stored: whoever uses them checks them against `view`. */
+  readonly reader: DiskReader;
+  readonly view: ExpectedView;
+  close(): Promise<void>;
+}
+
+export async function openBackup(context: RepositoryContext, place: DiskPlace, backupId: string): Promise<OpenedBackup> {
+  const folder = await readDiskFolder(context.store, context.blake3, place);
+  const sidecar = folder.sidecars.find((candidate) => candidate.backup_id === backupId);
+  if (!sidecar) {
+    const damage = folder.damaged.get(backupId);
+    if (damage) throw damage;
+    throw new ChainkeepError('BACKUP_NOT_FOUND', `backup ${backupId} is not in ${context.store.place}`, {
+      advice: 'verify the repository: its catalog may know more than is there',
+      context: { backup_id: backupId },
+    });
+  }
+  const chain = ancestors(sidecar, folder.sidecars);
+  for (const { backup_id: id } of chain) {
+    const damage = folder.damaged.get(id);
+    if (damage) throw damage;
+  }
+  return openChain(context, chain);
+}
+
+async function openChain(context: RepositoryContext, chain: readonly Sidecar[]): Promise<OpenedBackup> {
+  const [sidecar] = chain;
+  if (!sidecar) throw new ChainkeepError('INTERNAL', 'internal error: a chain without a backup');
+  const digests = await openDigests(context, chain);
+  const images: Qcow2Image[] = [];
+  const cache = createTableCache();
+  const close = async (): Promise<void> => {
+    await Promise.all([...images, ...digests].map((open) => open.close()));
+  };
+  try {
+    for (const member of chain) images.push(await openImage(context, member, cache));
+  } catch (error) {
+    await close();
+    throw error;
+  }
+  const disk = overlay(images);
+  const reader: DiskReader = {
+    size: sidecar.total_bytes,
+    name: `backup ${sidecar.backup_id}`,
+    extents: (range) => disk.extents(range),
+    read: (buffer, offset) => disk.read(buffer, offset),
+    close,
+  };
+  return { sidecar, chain, reader, view: new ChainView(digests), close };
+}
+
+/** The digests of each backup, in the order given; all are closed again when one cannot be opened. */
+export async function openDigests(context: RepositoryContext, backups: readonly Sidecar[]): Promise<DigestsReader[]> {
+  const readers: DigestsReader[] = [];
+  try {
+    for (const sidecar of backups) readers.push(await openBackupDigests(context, sidecar));
+    return readers;
+  } catch (error) {
+    await Promise.all(readers.map((reader) => reader.close()));
+    throw error;
+  }
+}
+
+export async function openBackupDigests(context: RepositoryContext, sidecar: Sidecar): Promise<DigestsReader> {
+  const source = await context.store.open(diskFolder(placeOf(sidecar)) + sidecar.digests.name);
+  try {
+    return await DigestsReader.open(source, context.blake3, {
+      backupId: sidecar.backup_id,
+      root: sidecar.digests.root,
+      contentRoot: sidecar.content_root,
+      clusterSize: sidecar.qcow2.cluster_size,
+      totalBytes: sidecar.total_bytes,
+      generation: sidecar.qcow2.generation,
+    });
+  } catch (error) {
+    await source.close();
+    throw error;
+  }
+}
+
+/** The image of one backup, after it has been compared with its sidecar. Throws CHAIN_CORRUPT where they do not fit. */
+export async function openImage(context: RepositoryContext, sidecar: Sidecar, cache?: TableCache): Promise<Qcow2Image> {
+  const name = diskFolder(placeOf(sidecar)) + imageFile(sidecar.backup_id);
+  const source = await context.store.open(name);
+  try {
+    if (source.size !== sidecar.size_bytes) throw misfit(sidecar, `it has ${source.size} bytes instead of ${sidecar.size_bytes}`);
+    const expectedBackingName = sidecar.parent_backup_id === null ? null : imageFile(sidecar.parent_backup_id);
+    const image = await openQcow2(source, { expectedBackingName, layer: true, ...(cache ? { cache } : {}) });
+    checkIdentity(image, sidecar);
+    return image;
+  } catch (error) {
+    await source.close();
+    throw isChainkeepError(error, 'QCOW2_INVALID') || isChainkeepError(error, 'QCOW2_UNSUPPORTED') ? misfit(sidecar, error.message, error) : error;
+  }
+}
+
+function checkIdentity({ header }: Qcow2Image, sidecar: Sidecar): void {
+  const mark = header.extensions.find((extension) => extension.type === CHAINKEEP_EXTENSION);
+  if (!mark) throw misfit(sidecar, 'it does not say whose image it is');
+  const { backupId, generation } = parseChainkeepExtension(mark.data);
+  if (backupId !== sidecar.backup_id) throw misfit(sidecar, `it is the image of backup ${backupId}`);
+  if (generation !== sidecar.qcow2.generation) throw misfit(sidecar, `it is of generation ${generation} instead of ${sidecar.qcow2.generation}`);
+  if (header.size !== sidecar.qcow2.virtual_size) throw misfit(sidecar, `its size is ${header.size} instead of ${sidecar.qcow2.virtual_size}`);
+  if (2 ** header.clusterBits !== sidecar.qcow2.cluster_size) throw misfit(sidecar, `its clusters have ${2 ** header.clusterBits} bytes`);
+}
+
+export function placeOf(sidecar: Sidecar): DiskPlace {
+  return { vmContextId: sidecar.vm_context_id, diskId: sidecar.disk_id };
+}
+
+function misfit(sidecar: Sidecar, what: string, cause?: unknown): ChainkeepError {
+  return new ChainkeepError('CHAIN_CORRUPT', `the image of backup ${sidecar.backup_id} does not fit its sidecar: ${what}`, {
+    advice: 'verify the repository; bring the file back from a copy if there is one',
+    context: { backup_id: sidecar.backup_id },
+    cause,
+  });
+}

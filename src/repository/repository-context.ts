@@ -1,0 +1,18 @@
+// What every operation of a repository needs at hand.
+
+import type { Blake3 } from '../plumbing/blake3.ts';
+import type { Clock } from '../plumbing/clock.ts';
+import type { Logger } from '../plumbing/logger.ts';
+import type { BlobStore } from '../store/blob-store.ts';
+
+export interface RepositoryContext {
+  readonly store: BlobStore;
+  readonly blake3: Blake3;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /**
+   * Reads the marker again: throws REPOSITORY_OFFLINE when it vanished (an unmounted disk), REPOSITORY_FOREIGN when another
+   * installation took the repository over.
+   */
+  assertOwned(): Promise<void>;
+}

@@ -1,0 +1,151 @@
+// The Repository: backups of disks over any store. It needs no database; who may write is said by a guard that comes in.
+
+import { type Blake3, loadBlake3 } from '../plumbing/blake3.ts';
+import { type Clock, isoTime, newId } from '../plumbing/clock.ts';
+import { ChainkeepError } from '../plumbing/errors.ts';
+import type { Logger } from '../plumbing/logger.ts';
+import type { BlobStore, StoreCapacity } from '../store/blob-store.ts';
+import { type BackupPlan, type BackupRequest, type BackupRun, type CreatedBackup, planBackup, runBackup } from './create-backup.ts';
+import { type DeletePlan, planDelete, removeRubbish, runDelete } from './delete-backup.ts';
+import { type DiskFolder, readDiskFolder, readSidecar } from './disk-folder.ts';
+import type { Guard } from './guard.ts';
+import { type DiskPlace, EVERY_DISK, parseFileName } from './layout.ts';
+import { type Marker, readMarker, writeMarker } from './marker.ts';
+import { type OpenedBackup, openBackup } from './open-backup.ts';
+import type { RepositoryContext } from './repository-context.ts';
+import type { Sidecar } from './sidecar-fields.ts';
+import { verifyDisk, type VerifiedBackup } from './verify-disk.ts';
+import type { VerifyRun } from './verify-image.ts';
+
+export interface RepositoryOptions {
+  readonly store: BlobStore;
+  readonly clock: Clock;
+  readonly logger: Logger;
+  /** The repository expected in this place. */
+  readonly repositoryId: string;
+  /** This installation; a repository of another one is read only. */
+  readonly installationId: string;
+}
+
+export interface Repository {
+  readonly id: string;
+  readonly readOnly: boolean;
+  planBackup(request: BackupRequest): Promise<BackupPlan>;
+  runBackup(request: BackupRequest, plan: BackupPlan, run: BackupRun): Promise<CreatedBackup>;
+  getBackup(place: DiskPlace, backupId: string): Promise<Sidecar>;
+  /** What lies in the folder of a disk: backups, damage, rubbish. */
+  readDisk(place: DiskPlace): Promise<DiskFolder>;
+  listDisks(): Promise<readonly DiskPlace[]>;
+  openBackup(place: DiskPlace, backupId: string): Promise<OpenedBackup>;
+  verifyDisk(place: DiskPlace, run: VerifyRun, only?: readonly string[]): AsyncIterable<VerifiedBackup>;
+  planDelete(place: DiskPlace, backupId: string): Promise<DeletePlan>;
+  runDelete(plan: DeletePlan, guard: Guard): Promise<void>;
+  removeRubbish(place: DiskPlace, guard: Guard): Promise<readonly string[]>;
+  getStorageInfo(): Promise<StoreCapacity | undefined>;
+  close(): Promise<void>;
+}
+
+/** Throws REPOSITORY_OFFLINE when the marker is not there, REPOSITORY_INVALID when it is of another repository. */
+export async function openRepository(options: RepositoryOptions): Promise<Repository> {
+  const { store } = options;
+  const blake3 = await loadBlake3();
+  const marker = await expectMarker(options, blake3);
+  const context: RepositoryContext = {
+    store,
+    blake3,
+    clock: options.clock,
+    logger: options.logger,
+    assertOwned: async () => assertOwned(await expectMarker(options, blake3), options),
+  };
+  return {
+    id: marker.repository_id,
+    readOnly: marker.owner !== options.installationId,
+    planBackup: (request) => planBackup(context, request),
+    runBackup: (request, plan, run) => runBackup(context, request, plan, run),
+    getBackup: (place, backupId) => readSidecar(store, blake3, place, backupId),
+    readDisk: (place) => readDiskFolder(store, blake3, place),
+    listDisks: () => listDisks(store),
+    openBackup: (place, backupId) => openBackup(context, place, backupId),
+    verifyDisk: (place, run, only) => verifyDisk(context, place, run, only),
+    planDelete: (place, backupId) => planDelete(context, place, backupId),
+    runDelete: (plan, guard) => runDelete(context, plan, guard),
+    removeRubbish: (place, guard) => removeRubbish(context, place, guard),
+    getStorageInfo: () => store.capacity(),
+    close: () => store.close(),
+  };
+}
+
+export interface ClaimOptions {
+  readonly store: BlobStore;
+  readonly clock: Clock;
+  readonly installationId: string;
+  /** Become the owner of a repository that another installation owns. */
+  readonly takeOver: boolean;
+}
+
+/**
+ * Makes the place a repository of this installation, or finds the one that is there. Throws REPOSITORY_NOT_EMPTY for a folder with
+ * other files and REPOSITORY_FOREIGN for a repository of another installation, unless it is taken over.
+ */
+export async function claimRepository(options: ClaimOptions): Promise<Marker> {
+  const { store, clock, installationId } = options;
+  const blake3 = await loadBlake3();
+  const found = await readMarker(store, blake3);
+  if (!found) {
+    await refuseForeignFiles(store);
+    const marker: Marker = { format: 1, repository_id: newId(clock), owner: installationId, immutability: null, created_at: isoTime(clock.now()) };
+    await writeMarker(store, blake3, marker, { replace: false });
+    return marker;
+  }
+  if (found.owner === installationId) return found;
+  if (!options.takeOver) throw foreign(store, found);
+  const taken = { ...found, owner: installationId };
+  await writeMarker(store, blake3, taken, { replace: true });
+  return taken;
+}
+
+async function refuseForeignFiles(store: BlobStore): Promise<void> {
+  for await (const { name } of store.list('')) {
+    throw new ChainkeepError('REPOSITORY_NOT_EMPTY', `${store.place} holds files and is not a repository (for one: ${JSON.stringify(name)})`, {
+      advice: 'choose an empty or a new folder',
+      context: { place: store.place },
+    });
+  }
+}
+
+async function expectMarker(options: RepositoryOptions, blake3: Blake3): Promise<Marker> {
+  const { store, repositoryId } = options;
+  const marker = await readMarker(store, blake3);
+  if (!marker) {
+    throw new ChainkeepError('REPOSITORY_OFFLINE', `the marker of the repository is not in ${store.place}`, {
+      advice: 'is the disk mounted? nothing is written to a place without its marker',
+      context: { place: store.place, repository_id: repositoryId },
+      retryable: true,
+    });
+  }
+  if (marker.repository_id === repositoryId) return marker;
+  throw new ChainkeepError('REPOSITORY_INVALID', `${store.place} holds repository ${marker.repository_id}, not ${repositoryId}`, {
+    advice: 'is another disk mounted there? register that repository under a name of its own',
+    context: { place: store.place, repository_id: repositoryId },
+  });
+}
+
+function assertOwned(marker: Marker, { store, installationId }: RepositoryOptions): void {
+  if (marker.owner !== installationId) throw foreign(store, marker);
+}
+
+function foreign(store: BlobStore, marker: Marker): ChainkeepError {
+  return new ChainkeepError('REPOSITORY_FOREIGN', `the repository in ${store.place} belongs to another installation of Chainkeep`, {
+    advice: 'only one installation writes to a repository: take it over with repo add --take-over when the other one is gone',
+    context: { place: store.place, repository_id: marker.repository_id, owner: marker.owner },
+  });
+}
+
+async function listDisks(store: BlobStore): Promise<readonly DiskPlace[]> {
+  const places = new Map<string, DiskPlace>();
+  for await (const { name } of store.list(EVERY_DISK)) {
+    const file = parseFileName(name);
+    if (file) places.set(`${file.place.vmContextId}/${file.place.diskId}`, file.place);
+  }
+  return [...places.values()];
+}

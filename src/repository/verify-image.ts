@@ -1,0 +1,175 @@
+// Verifies one backup by itself: sidecar, digests, the image's structure, every stored cluster, and that every other byte is zero.
+// What the backup means for others (restore points that are hit, content roots) is verify-disk.ts.
+
+import { ChainkeepError, type ErrorCode } from '../plumbing/errors.ts';
+import { CLUSTER_CODEC_URL } from '../qcow2/cluster-codec-url.ts';
+import type { Qcow2Image } from '../qcow2/image.ts';
+import { readStructure } from '../qcow2/read-structure.ts';
+import { UsedBytes } from '../qcow2/used-bytes.ts';
+import { RANGE_CLUSTERS } from '../transfer/expected-view.ts';
+import { planUnits, SourceTable } from '../transfer/plan-units.ts';
+import { runTransfer, unitBytesFor } from '../transfer/run-transfer.ts';
+import { CLUSTER, OUTCOME, type UnitResult } from '../transfer/unit.ts';
+import { ChainView } from './chain-view.ts';
+import { RECORD, RECORD_BYTES } from './digests-format.ts';
+import type { DigestsReader } from './digests-reader.ts';
+import { openImage } from './open-backup.ts';
+import type { RepositoryContext } from './repository-context.ts';
+import type { Sidecar } from './sidecar-fields.ts';
+
+export interface FoundDamage {
+  readonly code: string;
+  readonly message: string;
+  /** Guest bytes; null where the damage is not in the data. */
+  readonly guestOffset: number | null;
+  readonly length: number | null;
+}
+
+export interface VerifyRun {
+  /** Metadata only: no stored cluster is read. */
+  readonly quick: boolean;
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (done: number) => void;
+}
+
+export interface VerifiedImage {
+  readonly damage: readonly FoundDamage[];
+  readonly clusters: number;
+  /** Expanded bytes compared. */
+  readonly bytes: number;
+}
+
+export async function verifyImage(context: RepositoryContext, sidecar: Sidecar, digests: DigestsReader, run: VerifyRun): Promise<VerifiedImage> {
+  let image: Qcow2Image;
+  try {
+    image = await openImage(context, sidecar);
+  } catch (error) {
+    return { damage: [damageOf(error)], clusters: 0, bytes: 0 };
+  }
+  const damage: FoundDamage[] = [];
+  try {
+    const used = new UsedBytes(sidecar.size_bytes, sidecar.qcow2.cluster_size);
+    await collect(damage, () => checkStructure(context, sidecar, image, used));
+    if (run.quick) return { damage, clusters: 0, bytes: 0 };
+    const counted = { clusters: 0, bytes: 0 };
+    await collect(damage, () => checkClusters(sidecar, image, digests, { run, damage, counted }));
+    if (damage.length === 0) await collect(damage, () => checkRest(sidecar, image, digests, used));
+    return { damage, ...counted };
+  } finally {
+    await image.close();
+  }
+}
+
+async function collect(damage: FoundDamage[], check: () => Promise<void>): Promise<void> {
+  try {
+    await check();
+  } catch (error) {
+    damage.push(damageOf(error));
+  }
+}
+
+const NO_DAMAGE: readonly ErrorCode[] = ['CANCELLED', 'INTERNAL', 'REPOSITORY_OFFLINE', 'LEASE_LOST'];
+
+/** What was thrown as damage to report; a cancellation and bugs go on as they are. */
+export function damageOf(error: unknown): FoundDamage {
+  if (!(error instanceof ChainkeepError) || NO_DAMAGE.includes(error.code)) throw error;
+  const { guest_offset: offset, length } = error.context;
+  return {
+    code: error.code,
+    message: error.message,
+    guestOffset: typeof offset === 'number' ? offset : null,
+    length: typeof length === 'number' ? length : null,
+  };
+}
+
+async function checkStructure(context: RepositoryContext, sidecar: Sidecar, image: Qcow2Image, used: UsedBytes): Promise<void> {
+  const structure = await readStructure(image.source, image.header, context.blake3, used);
+  if (structure === sidecar.digests.structure) return;
+  throw new ChainkeepError('CHAIN_CORRUPT', `the header or a table of the image of backup ${sidecar.backup_id} is damaged`, {
+    advice: 'bring the image back from a copy',
+    context: { backup_id: sidecar.backup_id },
+  });
+}
+
+interface ClusterCheck {
+  readonly run: VerifyRun;
+  readonly damage: FoundDamage[];
+  readonly counted: { clusters: number; bytes: number };
+}
+
+async function checkClusters(sidecar: Sidecar, image: Qcow2Image, digests: DigestsReader, check: ClusterCheck): Promise<void> {
+  const clusterSize = sidecar.qcow2.cluster_size;
+  const { run, damage, counted } = check;
+  const sources = new SourceTable();
+  const cancel = run.signal ? { signal: run.signal } : {};
+  const reader = { ...image, size: Math.min(sidecar.total_bytes, image.size) };
+  const plan = { reader, clusterSize, unitBytes: unitBytesFor(clusterSize), view: new ChainView([digests]), expected: 'report', sources } as const;
+  await runTransfer(planUnits({ ...plan, ...cancel }), {
+    clusterSize,
+    codec: CLUSTER_CODEC_URL,
+    expected: 'report',
+    digests: true,
+    output: { kind: 'none' },
+    readDisk: (buffer, offset) => image.read(buffer, offset),
+    sources,
+    consume: (result) => {
+      addDamage(damage, result, sidecar);
+      counted.clusters += result.outcome.length;
+      counted.bytes += result.length;
+      run.onProgress?.(result.offset + result.length);
+    },
+    explain: ({ message, offset }) => new ChainkeepError('STORE_FAILED', `backup ${sidecar.backup_id}: ${message}`, { context: { guest_offset: offset } }),
+    ...cancel,
+  });
+}
+
+/** Bad clusters of one unit; neighbours with the same fault are one range. */
+function addDamage(damage: FoundDamage[], result: UnitResult, sidecar: Sidecar): void {
+  const clusterSize = sidecar.qcow2.cluster_size;
+  for (let index = 0; index < result.outcome.length; index++) {
+    const outcome = result.outcome[index];
+    if (outcome !== OUTCOME.MISMATCH && outcome !== OUTCOME.UNREADABLE) continue;
+    const guestOffset = result.offset + index * clusterSize;
+    const length = Math.min(clusterSize, sidecar.total_bytes - guestOffset);
+    const unreadable = outcome === OUTCOME.UNREADABLE;
+    const code = 'DIGEST_MISMATCH';
+    const message = unreadable ? `the cluster cannot be read: ${result.failure ?? 'unknown reason'}` : 'the cluster is not what was backed up';
+    const last = damage.at(-1);
+    if (last?.guestOffset != null && last.length != null && last.message === message && last.guestOffset + last.length === guestOffset) {
+      damage[damage.length - 1] = { ...last, length: last.length + length };
+    } else {
+      damage.push({ code, message, guestOffset, length });
+    }
+  }
+}
+
+/** Everything is accounted for once, and what is not used by anything is zero. */
+async function checkRest(sidecar: Sidecar, image: Qcow2Image, digests: DigestsReader, used: UsedBytes): Promise<void> {
+  await markCompressed(sidecar, image, digests, used);
+  const overlap = used.findOverlap();
+  const stray = overlap === undefined ? await used.findStray(image.source) : undefined;
+  if (overlap === undefined && !stray) return;
+  const what = stray ? `byte ${stray.offset} is used by nothing and is not zero` : `the cluster at byte ${overlap} is used twice`;
+  throw new ChainkeepError('CHAIN_CORRUPT', `the image of backup ${sidecar.backup_id} is damaged: ${what}`, {
+    advice: 'its restore points still read right; bring the image back from a copy',
+    context: { backup_id: sidecar.backup_id },
+  });
+}
+
+/** The image knows the length of a compressed stream only up to a sector; the digests know it exactly. */
+async function markCompressed(sidecar: Sidecar, image: Qcow2Image, digests: DigestsReader, used: UsedBytes): Promise<void> {
+  if (sidecar.qcow2.compression === 'none') return;
+  const clusterSize = sidecar.qcow2.cluster_size;
+  for await (const { range, records } of digests.everySection()) {
+    const lengths = new Map<number, number>();
+    for (let at = 0; at < records.length; at += RECORD_BYTES) {
+      if (records.readUInt8(at + RECORD.KIND) !== CLUSTER.DATA || records.readUInt8(at + RECORD.COMPRESSED) === 0) continue;
+      lengths.set(records.readUInt16BE(at + RECORD.CLUSTER), records.readUInt32BE(at + RECORD.STORED_LENGTH));
+    }
+    const offset = range * RANGE_CLUSTERS * clusterSize;
+    const length = Math.min(RANGE_CLUSTERS * clusterSize, image.size - offset);
+    for await (const mapping of image.mapping({ offset, length })) {
+      if (mapping.kind === 'compressed') used.add(mapping.hostOffset, lengths.get((mapping.offset - offset) / clusterSize) ?? 0);
+    }
+  }
+}
