@@ -28,7 +28,7 @@ export class ImageLayer implements DiskReader {
   readonly name: string;
   readonly size: number;
   readonly header: Qcow2Header;
-  readonly #source: ByteSource;
+  readonly source: ByteSource;
   readonly #image: MappedImage;
   #codec: ClusterCodec | undefined;
   /** The cluster that was expanded last: small reads in a row come from the same one. */
@@ -38,7 +38,7 @@ export class ImageLayer implements DiskReader {
     this.name = source.name;
     this.size = header.size;
     this.header = header;
-    this.#source = source;
+    this.source = source;
     const tables = new TableReader(source, cache);
     keepFirstL1Page(tables, header, firstBytes);
     this.#image = { header, fileSize: source.size, tables, strict };
@@ -61,7 +61,7 @@ export class ImageLayer implements DiskReader {
     try {
       for await (const mapping of this.mapping({ offset, length: buffer.length })) {
         const part = buffer.subarray(mapping.offset - offset, mapping.offset - offset + mapping.length);
-        if (mapping.kind === 'standard') reads.push(this.#source.read(part, mapping.hostOffset));
+        if (mapping.kind === 'standard') reads.push(this.source.read(part, mapping.hostOffset));
         else if (mapping.kind === 'compressed') reads.push(this.#readCompressed(part, mapping));
         else part.fill(0);
         if (reads.length >= READS_AT_ONCE) await settle(reads.splice(0));
@@ -75,7 +75,7 @@ export class ImageLayer implements DiskReader {
     this.#codec?.close();
     this.#codec = undefined;
     this.#expanded = undefined;
-    await this.#source.close();
+    await this.source.close();
   }
 
   #toExtent(mapping: Mapping): Extent {
@@ -83,13 +83,13 @@ export class ImageLayer implements DiskReader {
     if (mapping.kind === 'unallocated') return { offset, length, kind: 'absent' };
     if (mapping.kind === 'zero') return { offset, length, kind: 'zero' };
     if (mapping.kind === 'standard') {
-      return { offset, length, kind: 'data', stored: { source: this.#source, offset: hostOffset, length, compression: 'none' } };
+      return { offset, length, kind: 'data', stored: { source: this.source, offset: hostOffset, length, compression: 'none' } };
     }
     const { clusterSize, compressionType } = this.header;
     const whole = mapping.skip === 0 && length === Math.min(clusterSize, this.size - offset);
     // A piece of a compressed cluster cannot be read by itself: whoever wants it asks this reader.
     if (!whole) return { offset, length, kind: 'data' };
-    const stored = { source: this.#source, offset: hostOffset, length: mapping.storedLength };
+    const stored = { source: this.source, offset: hostOffset, length: mapping.storedLength };
     return { offset, length, kind: 'data', stored: { ...stored, compression: compressionType, expandedLength: clusterSize } };
   }
 
@@ -103,7 +103,7 @@ export class ImageLayer implements DiskReader {
     if (this.#expanded?.hostOffset === mapping.hostOffset) return this.#expanded.bytes;
     const { clusterSize, compressionType } = this.header;
     const stored = new Uint8Array(mapping.storedLength);
-    await this.#source.read(stored, mapping.hostOffset);
+    await this.source.read(stored, mapping.hostOffset);
     const whole = target.length === clusterSize;
     const bytes = whole ? target : new Uint8Array(clusterSize);
     this.#codec ??= createClusterCodec();

@@ -33,6 +33,8 @@ export interface OpenOptions {
 
 export interface Qcow2Image extends DiskReader {
   readonly header: Qcow2Header;
+  /** The file itself. */
+  readonly source: ByteSource;
   /** What a user should know: snapshots that are not read, oddities of the header. */
   readonly warnings: readonly string[];
   /** Where the bytes of a range lie in this image, without what lies below it. */
@@ -61,6 +63,7 @@ function makeImage(layer: ImageLayer, warnings: readonly string[], backing: Disk
   const disk = backing ? overlay([layer, backing]) : layer;
   return {
     header: layer.header,
+    source: layer.source,
     warnings,
     size: layer.size,
     name: layer.name,
