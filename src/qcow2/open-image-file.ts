@@ -38,6 +38,8 @@ export async function openImageFile(path: string, format: ImageFormat, backing: 
   try {
     let next: { path: string; format: ImageFormat } | undefined = { path, format };
     while (next) {
+      const file = next.path;
+      if (layers.some((layer) => layer.name === file)) throw unsupportedImage(`the backing chain of ${path} leads back to ${file}`, ADVICE);
       if (layers.length === LONGEST_CHAIN)
         throw unsupportedImage(`the backing chain of ${path} is longer than ${LONGEST_CHAIN} images`, ADVICE);
       const { reader, header, notes } = await openLayer(next.path, next.format, cache);
