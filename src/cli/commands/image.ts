@@ -2,9 +2,22 @@
 // Only what the commands look like stands here: the library is loaded by the one that runs.
 
 import { Command, Option } from 'commander';
+import { ChainkeepError } from '../../plumbing/errors.ts';
+import type { ImageFormat } from '../../qcow2/open-image-file.ts';
 import { cliContext } from '../cli-context.ts';
 import { parseDiskPlace } from '../option-values.ts';
-import { notBuiltYet } from '../planned-command.ts';
+import type { ConvertChoice } from './image/convert.ts';
+
+interface ConvertOptions extends Pick<ConvertChoice, 'format' | 'compression' | 'sourceFormat'> {
+  readonly withBacking?: boolean;
+  readonly force?: boolean;
+}
+
+interface CompareOptions {
+  readonly formatA: ImageFormat;
+  readonly formatB: ImageFormat;
+  readonly withBacking?: boolean;
+}
 
 export function imageCommand(): Command {
   return new Command('image')
@@ -34,8 +47,9 @@ function checkCommand(): Command {
   return new Command('check')
     .description('is the structure of a qcow2 image sound? exit code 1 when not')
     .argument('<file>', 'a qcow2 image')
-    .action(() => {
-      throw notBuiltYet('"chainkeep image check"');
+    .action(async (file: string, _options: object, command: Command) => {
+      const { printImageCheck } = await import('./image/check.ts');
+      await printImageCheck(cliContext(command), parseDiskPlace(file, 'the file'));
     });
 }
 
@@ -58,8 +72,20 @@ function convertCommand(): Command {
     .addOption(new Option('--compression <kind>', 'of a qcow2 target').choices(['zstd', 'zlib', 'none']).default('none'))
     .addOption(new Option('--source-format <format>', 'of the source; never guessed').choices(['raw', 'qcow2']).default('qcow2'))
     .option('--force', 'overwrite a file that exists')
-    .action(() => {
-      throw notBuiltYet('"chainkeep image convert"');
+    .action(async (source: string, target: string, options: ConvertOptions, command: Command) => {
+      if (options.format === 'raw' && options.compression !== 'none') {
+        throw new ChainkeepError('USAGE', `a raw target cannot be compressed (${options.compression})`);
+      }
+      const { convertImage } = await import('./image/convert.ts');
+      await convertImage(cliContext(command), {
+        source: parseDiskPlace(source, 'the source'),
+        sourceFormat: options.sourceFormat,
+        withBacking: options.withBacking ?? false,
+        target: parseDiskPlace(target, 'the target'),
+        format: options.format,
+        compression: options.compression,
+        force: options.force ?? false,
+      });
     });
 }
 
@@ -70,7 +96,10 @@ function compareCommand(): Command {
     .argument('<b>', 'another one')
     .addOption(new Option('--format-a <format>', 'of the first; never guessed').choices(['raw', 'qcow2']).default('qcow2'))
     .addOption(new Option('--format-b <format>', 'of the second; never guessed').choices(['raw', 'qcow2']).default('qcow2'))
-    .action(() => {
-      throw notBuiltYet('"chainkeep image compare"');
+    .action(async (a: string, b: string, options: CompareOptions, command: Command) => {
+      const { printImageComparison } = await import('./image/compare.ts');
+      const first = { file: parseDiskPlace(a, 'the first image'), format: options.formatA };
+      const second = { file: parseDiskPlace(b, 'the second image'), format: options.formatB };
+      await printImageComparison(cliContext(command), first, second, options.withBacking ?? false);
     });
 }
