@@ -1,0 +1,47 @@
+// The package as npm would install it: JavaScript built from the sources, in a node_modules folder beside its dependencies.
+
+import { execFileSync } from 'node:child_process';
+import { cpSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
+import { join, resolve } from 'node:path';
+import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { makeFolder, run } from './small-clone.ts';
+
+const scratch = makeFolder();
+const modules = join(scratch.path, 'node_modules');
+const installed = join(modules, 'chainkeep');
+
+beforeAll(() => {
+  mkdirSync(installed, { recursive: true });
+  for (const name of readdirSync('node_modules')) {
+    if (!name.startsWith('.')) symlinkSync(resolve('node_modules', name), join(modules, name));
+  }
+  cpSync('package.json', join(installed, 'package.json'));
+  const tsc = resolve('node_modules/typescript/bin/tsc');
+  execFileSync(process.execPath, [tsc, '-p', 'tsconfig.build.json', '--outDir', join(installed, 'dist')], { timeout: 60_000 });
+});
+afterAll(scratch.remove);
+
+describe('the package', () => {
+  it('holds the program, run by node without types', async () => {
+    const result = await run(process.execPath, [join(installed, 'dist/main.js'), '--version']);
+    expect(result).toEqual({ code: 0, stdout: expect.stringMatching(/^\d+\.\d+\.\d+\n$/), stderr: '' });
+  });
+
+  it('runs its worker threads', async () => {
+    execFileSync('qemu-img', ['create', '-q', '-f', 'qcow2', 'a.qcow2', '1M'], { cwd: scratch.path });
+    execFileSync('qemu-io', ['-c', 'write -P 3 0 200k', 'a.qcow2'], { cwd: scratch.path });
+    const args = ['image', 'convert', 'a.qcow2', 'b.qcow2', '--format', 'qcow2', '--compression', 'zstd'];
+    const result = await run(process.execPath, [join(installed, 'dist/main.js'), ...args], { cwd: scratch.path });
+    expect(result, result.stderr).toMatchObject({ code: 0 });
+    execFileSync('qemu-img', ['compare', '-f', 'qcow2', '-F', 'qcow2', 'a.qcow2', 'b.qcow2'], { cwd: scratch.path });
+  });
+
+  it('is a library: chainkeep/qcow2', async () => {
+    const script = `import { openFileSource, openQcow2 } from 'chainkeep/qcow2';
+      const image = await openQcow2(await openFileSource('a.qcow2'));
+      const bytes = Buffer.alloc(2); await image.read(bytes, 200 * 1024 - 1); await image.close();
+      console.log(image.size, bytes[0], bytes[1]);`;
+    const result = await run(process.execPath, ['--input-type=module', '-e', script], { cwd: scratch.path });
+    expect(result).toEqual({ code: 0, stdout: '1048576 3 0\n', stderr: '' });
+  });
+});
