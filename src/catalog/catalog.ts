@@ -13,8 +13,8 @@ export interface Sql {
   readonly parameters: readonly SqlValue[];
 }
 
-/** A row as the driver gave it; column.ts turns it into checked values. */
-export type RawRow = Readonly<Record<string, unknown>>;
+/** A row as the driver gave it, whose receiver may change it; column.ts turns it into checked values. */
+export type RawRow = Record<string, unknown>;
 
 export interface RunOptions {
   /**

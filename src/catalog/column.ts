@@ -60,7 +60,8 @@ export const json: Column<JsonObject> = {
 };
 
 export function oneOf<const T extends string>(values: readonly T[]): Column<T> {
-  const isOne = (raw: unknown): raw is T => values.some((value) => value === raw);
+  const known: ReadonlySet<unknown> = new Set(values);
+  const isOne = (raw: unknown): raw is T => known.has(raw);
   return {
     decode: (raw, name) => (isOne(raw) ? raw : unexpected(raw, name)),
     encode: (value, name) => (isOne(value) ? value : refused(name, `"${value}" is not one of ${values.join(', ')}`)),

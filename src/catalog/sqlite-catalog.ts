@@ -11,7 +11,10 @@ export class SqliteCatalog implements Catalog {
   readonly dialect = 'sqlite';
   readonly clock: Clock;
   readonly #connection: Database;
-  /** Resolves when the open transaction has ended; everybody else waits for it, for there is only one connection. */
+  /**
+   * Resolves when the open transaction has ended; everybody else waits for it, for there is only one connection. Each method has the loop itself:
+   * what follows must happen in the same turn as the last look, or another transaction could begin in between.
+   */
   #transaction: Promise<void> | undefined;
 
   constructor(connection: Database, clock: Clock) {
@@ -21,12 +24,12 @@ export class SqliteCatalog implements Catalog {
   }
 
   async all(statement: Sql): Promise<readonly RawRow[]> {
-    await this.#turn();
+    while (this.#transaction !== undefined) await this.#transaction;
     return selectRows(this.#connection, statement);
   }
 
   async run(statement: Sql, options?: RunOptions): Promise<number> {
-    await this.#turn();
+    while (this.#transaction !== undefined) await this.#transaction;
     if (options?.durable ?? true) return change(this.#connection, statement);
     // NORMAL writes to the log without waiting for the disk: enough against a killed process, and what is durable later makes this durable too.
     this.#connection.pragma('synchronous = NORMAL');
@@ -38,7 +41,7 @@ export class SqliteCatalog implements Catalog {
   }
 
   async transaction<T>(work: (catalog: Catalog) => Promise<T>): Promise<T> {
-    await this.#turn();
+    while (this.#transaction !== undefined) await this.#transaction;
     let end = (): void => undefined;
     this.#transaction = new Promise((resolve) => {
       end = resolve;
@@ -52,7 +55,7 @@ export class SqliteCatalog implements Catalog {
   }
 
   async close(): Promise<void> {
-    await this.#turn();
+    while (this.#transaction !== undefined) await this.#transaction;
     guarded(this.#connection, () => this.#connection.close());
   }
 
@@ -72,10 +75,6 @@ export class SqliteCatalog implements Catalog {
     } finally {
       inside.end();
     }
-  }
-
-  async #turn(): Promise<void> {
-    while (this.#transaction !== undefined) await this.#transaction;
   }
 }
 
