@@ -22,8 +22,9 @@ const ARROWS = {
 /** Rooms that may name the types of another room, and no code of it. */
 const TYPES_ONLY = { catalog: ['repository'] };
 
-/** The seam between the wiring and those that use it: `cli` opens the App, `jobs` knows only its types. */
+/** The wiring, which `cli` opens, and the interface it has, which `jobs` knows too. */
 const APP = '^src/app\\.ts$';
+const APP_INTERFACE = '^src/app-interface\\.ts$';
 
 /** Packages that are known in one place only. */
 const PACKAGES = [
@@ -35,8 +36,8 @@ const PACKAGES = [
 const roomRules = Object.entries(ARROWS).flatMap(([room, targets]) => {
   const typed = TYPES_ONLY[room] ?? [];
   const allowed = [room, ...targets].map((name) => `^src/${name}/`);
-  if (room === 'cli') allowed.push(APP);
-  const typesOnly = [...typed.map((name) => `^src/${name}/`), ...(room === 'jobs' ? [APP] : [])];
+  if (room === 'cli') allowed.push(APP, APP_INTERFACE);
+  const typesOnly = [...typed.map((name) => `^src/${name}/`), ...(room === 'jobs' ? [APP_INTERFACE] : [])];
   return [
     {
       name: `arrows-${room}`,
@@ -71,7 +72,7 @@ module.exports = {
       comment: 'a file lies in a room of the table, or is app.ts or main.ts',
       severity: 'error',
       from: {},
-      to: { path: '^src/', pathNot: [...Object.keys(ARROWS).map((room) => `^src/${room}/`), APP] },
+      to: { path: '^src/', pathNot: [...Object.keys(ARROWS).map((room) => `^src/${room}/`), APP, APP_INTERFACE] },
     },
     {
       name: 'main-only-calls-the-cli',
