@@ -1,264 +1,301 @@
-// The only place that wires rooms together. The CLI (and later the server) sees Chainkeep through `App`.
+// The only place that wires rooms together: catalog, repositories, jobs. What it makes is the App of app-interface.ts.
 
-import type { BackupType } from './repository/sidecar-fields.ts';
+import { mkdir } from 'node:fs/promises';
+import { join } from 'node:path';
+import type * as view from './app-interface.ts';
+import { listChains } from './catalog/backup-chains.ts';
+import { type BackupFilter, type BackupJob, type BackupStatus, listDependents, resolveBackupJob, selectBackupJobs } from './catalog/backup-jobs.ts';
+import { listBackups } from './catalog/backup-listing.ts';
+import type { BackupRepository } from './catalog/backup-repositories.ts';
+import type { Catalog } from './catalog/catalog.ts';
+import { listJobSteps } from './catalog/job-steps.ts';
+import { type JobStatus, listTrackedJobs, resolveTrackedJob } from './catalog/job-tracking.ts';
+import { listLogEvents } from './catalog/log-events.ts';
+import { openCatalog } from './catalog/open-catalog.ts';
+import { getVmContext, listVmContexts, updateVmContext } from './catalog/vm-contexts.ts';
+import { backupDetails, jobView, repositoryView } from './app-views.ts';
+import { ChainkeepError, systemCode } from './plumbing/errors.ts';
+import { type Clock, systemClock } from './plumbing/clock.ts';
+import { silentLogger } from './plumbing/logger.ts';
+import type { JobEnvironment } from './jobs/kinds/job-environment.ts';
+import type { VerifyScope } from './jobs/kinds/verify.ts';
+import type { Sidecar } from './repository/sidecar-fields.ts';
 
-/** Progress of a running job; `total` is 0 until it is known. Bytes of the disk that are settled. */
-export interface JobProgress {
-  readonly phase: string;
-  readonly done: number;
-  readonly total: number;
+const DEFAULT_REPOSITORY = 'default';
+const BACKUP_STATUSES: readonly BackupStatus[] = ['pending', 'running', 'completed', 'failed', 'cancelled'];
+
+/** Opens the catalog of `home`, making both at first use, and settles what dead processes have left. */
+export async function openApp(options: view.AppOptions): Promise<view.App> {
+  try {
+    await mkdir(options.home, { recursive: true, mode: 0o700 });
+  } catch (error) {
+    throw new ChainkeepError('CONFIG_INVALID', `the home folder ${options.home} cannot be made: ${systemCode(error) ?? String(error)}`, {
+      advice: 'choose another one with --home, or set CHAINKEEP_HOME',
+      context: { home: options.home },
+      cause: error,
+    });
+  }
+  const url = options.databaseUrl ?? `sqlite:${join(options.home, 'catalog.sqlite')}`;
+  const catalog = await openCatalog({ url, clock: systemClock });
+  const app = new ChainkeepApp(options.home, catalog, systemClock);
+  try {
+    await app.recover();
+  } catch (error) {
+    await catalog.close();
+    throw error;
+  }
+  return app;
 }
 
-/** How a caller watches and stops what it started. */
-export interface JobWatch {
-  readonly signal?: AbortSignal;
-  readonly onProgress?: (progress: JobProgress) => void;
-  /** A line a person should see: a warning, a fallback and its reason. */
-  readonly onNotice?: (message: string) => void;
+class ChainkeepApp implements view.App {
+  readonly #home: string;
+  readonly #catalog: Catalog;
+  readonly #clock: Clock;
+  #environment: Promise<JobEnvironment> | undefined;
+
+  constructor(home: string, catalog: Catalog, clock: Clock) {
+    this.#home = home;
+    this.#catalog = catalog;
+    this.#clock = clock;
+  }
+
+  /** Cheap where nothing has died: one look into the job log. */
+  async recover(): Promise<void> {
+    if ((await listTrackedJobs(this.#catalog, { statuses: ['pending', 'running'] })).length === 0) return;
+    const { recoverDeadJobs } = await import('./jobs/recover.ts');
+    await recoverDeadJobs(await this.#open());
+  }
+
+  async addRepository(input: view.AddRepositoryInput): Promise<view.RepositoryView> {
+    const { repositories } = await this.#open();
+    const { runJob } = await import('./jobs/runner.ts');
+    const { result } = await runJob(await this.#open(), { jobType: 'repository', operation: `add repository ${input.name}` }, {}, (job) =>
+      job.step('register', () => repositories.registerRepository({ ...input, takeOver: input.take_over })),
+    );
+    return this.#viewRepository(result);
+  }
+
+  async listRepositories(): Promise<readonly view.RepositoryView[]> {
+    const { repositories } = await this.#open();
+    return Promise.all((await repositories.listRepositories()).map((row) => this.#viewRepository(row)));
+  }
+
+  async showRepository(nameOrId: string): Promise<view.RepositoryView> {
+    const { repositories } = await this.#open();
+    return this.#viewRepository(await repositories.refreshStorage(await repositories.getRepository(nameOrId)));
+  }
+
+  async testRepository(nameOrId: string): Promise<readonly view.SelfTestStep[]> {
+    return (await this.#open()).repositories.testRepository(nameOrId);
+  }
+
+  async removeRepository(nameOrId: string, options: { readonly forget: boolean }): Promise<void> {
+    const environment = await this.#open();
+    const { name } = await environment.repositories.getRepository(nameOrId);
+    const { runJob } = await import('./jobs/runner.ts');
+    await runJob(environment, { jobType: 'repository', operation: `remove repository ${name}` }, {}, (job) =>
+      job.step('remove', () => environment.repositories.deleteRepository(nameOrId, options)),
+    );
+  }
+
+  async backup(input: view.BackupInput, watch: view.JobWatch): Promise<readonly view.BackupOutcome[]> {
+    const { backup } = await import('./jobs/kinds/backup.ts');
+    const row = await this.#repositoryFor(input.repository);
+    return backup(await this.#open(), row, input, watch);
+  }
+
+  async verify(input: view.VerifyInput, watch: view.JobWatch): Promise<view.VerifyOutcome> {
+    const { verify } = await import('./jobs/kinds/verify.ts');
+    return verify(await this.#open(), await this.#verifyScopes(input), input, watch);
+  }
+
+  async restore(input: view.RestoreInput, watch: view.JobWatch): Promise<view.RestoreOutcome> {
+    const { restore } = await import('./jobs/kinds/restore.ts');
+    const backup = await this.#findBackup(input.backup, input.vm);
+    this.#requireCompleted(backup);
+    return restore(await this.#open(), backup, input, watch);
+  }
+
+  async deleteBackup(backup: string, options: { readonly vm?: string; readonly dry_run: boolean }, watch: view.JobWatch): Promise<view.DeleteOutcome> {
+    const { deleteBackup } = await import('./jobs/kinds/delete.ts');
+    return deleteBackup(await this.#open(), await this.#findBackup(backup, options.vm), options.dry_run, watch);
+  }
+
+  async listBackups(filter: { readonly vm?: string; readonly repository?: string; readonly status?: string }): Promise<readonly view.BackupView[]> {
+    return listBackups(this.#catalog, await this.#filterFor(filter));
+  }
+
+  async showBackup(backup: string, vm?: string): Promise<view.BackupDetails> {
+    const row = await this.#findBackup(backup, vm);
+    const [listed] = (await listBackups(this.#catalog, { vmContextId: row.vm_context_id, diskId: row.disk_id })).filter(
+      (candidate) => candidate.backup_id === row.id,
+    );
+    if (!listed) throw new ChainkeepError('BACKUP_NOT_FOUND', `backup ${row.id} was deleted meanwhile`);
+    return backupDetails(listed, row, await this.#readSidecar(row), await listDependents(this.#catalog, row.id));
+  }
+
+  async listChains(filter: { readonly vm: string; readonly disk_id?: number }): Promise<readonly view.ChainView[]> {
+    const { context_id: vmContextId } = await getVmContext(this.#catalog, filter.vm);
+    const chains = await listChains(this.#catalog, { vmContextId, ...(filter.disk_id === undefined ? {} : { diskId: filter.disk_id }) });
+    return chains.map((chain) => ({ ...chain, chain_id: chain.id }));
+  }
+
+  async listVms(): Promise<readonly view.VmView[]> {
+    return (await listVmContexts(this.#catalog)).map((vm) => ({ ...vm, vm_context_id: vm.context_id }));
+  }
+
+  async renameVm(vm: string, name: string): Promise<void> {
+    const { context_id: id, vm_name: before } = await getVmContext(this.#catalog, vm);
+    if (name.length === 0) throw new ChainkeepError('CONFIG_INVALID', 'the new name is empty', { advice: 'give a name' });
+    const { runJob } = await import('./jobs/runner.ts');
+    await runJob(await this.#open(), { jobType: 'vm', operation: `rename ${before} to ${name}`, contextId: id }, {}, (job) =>
+      job.step('rename', () => updateVmContext(this.#catalog, id, { vm_name: name })),
+    );
+  }
+
+  async listJobs(filter: { readonly status?: string }): Promise<readonly view.JobView[]> {
+    const statuses = filter.status === undefined ? {} : { statuses: [statusOf<JobStatus>(filter.status, BACKUP_STATUSES)] };
+    return (await listTrackedJobs(this.#catalog, statuses)).map(jobView);
+  }
+
+  async showJob(id: string): Promise<{ readonly job: view.JobView; readonly steps: readonly view.JobStepView[] }> {
+    const job = await resolveTrackedJob(this.#catalog, id);
+    return { job: jobView(job), steps: await listJobSteps(this.#catalog, job.id) };
+  }
+
+  async jobEvents(id: string): Promise<readonly view.JobEventView[]> {
+    return listLogEvents(this.#catalog, (await resolveTrackedJob(this.#catalog, id)).id);
+  }
+
+  close(): Promise<void> {
+    return this.#catalog.close();
+  }
+
+  /** What jobs and repositories need is loaded when it is needed: listings come from the catalog alone. */
+  #open(): Promise<JobEnvironment> {
+    this.#environment ??= this.#openEnvironment();
+    return this.#environment;
+  }
+
+  async #openEnvironment(): Promise<JobEnvironment> {
+    const { RepositoryManager } = await import('./control/repository-manager.ts');
+    const { installationId } = await import('./control/installation.ts');
+    const { currentOwner } = await import('./control/owner.ts');
+    const catalog = this.#catalog;
+    const repositories = new RepositoryManager(catalog, this.#clock, () => installationId(catalog));
+    return { catalog, clock: this.#clock, owner: await currentOwner(catalog), repositories };
+  }
+
+  async #viewRepository(row: BackupRepository): Promise<view.RepositoryView> {
+    const { repositories } = await this.#open();
+    return repositoryView(row, (await repositories.countBackups()).get(row.id) ?? 0, await this.#isReadOnly(row));
+  }
+
+  async #isReadOnly(row: BackupRepository): Promise<boolean> {
+    try {
+      const { repositories } = await this.#open();
+      const { repository } = await repositories.openRepository(row, silentLogger);
+      const { readOnly } = repository;
+      await repository.close();
+      return readOnly;
+    } catch (error) {
+      if (error instanceof ChainkeepError) return false; // offline or damaged: its health says so, and nobody can write there
+      throw error;
+    }
+  }
+
+  /** The one named; else the only one there is; else the one called default, made in the home when there is none at all. */
+  async #repositoryFor(nameOrId: string | undefined): Promise<BackupRepository> {
+    const { repositories } = await this.#open();
+    if (nameOrId !== undefined) return repositories.getRepository(nameOrId);
+    const rows = await repositories.listRepositories();
+    const chosen = rows.find((row) => row.name === DEFAULT_REPOSITORY) ?? (rows.length === 1 ? rows[0] : undefined);
+    if (chosen) return chosen;
+    if (rows.length > 0) {
+      throw new ChainkeepError('CONFIG_INVALID', `there are ${rows.length} repositories, and none is called ${DEFAULT_REPOSITORY}`, {
+        advice: `choose one with --repo: ${rows.map((row) => row.name).join(', ')}`,
+      });
+    }
+    const path = join(this.#home, 'repositories', DEFAULT_REPOSITORY);
+    return repositories.registerRepository({ name: DEFAULT_REPOSITORY, type: 'local', config: { path }, takeOver: false });
+  }
+
+  async #filterFor(filter: { readonly vm?: string; readonly repository?: string; readonly status?: string }): Promise<BackupFilter> {
+    const result: { vmContextId?: string; repositoryId?: string; statuses?: readonly BackupStatus[] } = {};
+    if (filter.vm !== undefined) result.vmContextId = (await getVmContext(this.#catalog, filter.vm)).context_id;
+    if (filter.repository !== undefined) result.repositoryId = (await (await this.#open()).repositories.getRepository(filter.repository)).id;
+    if (filter.status !== undefined) result.statuses = [statusOf<BackupStatus>(filter.status, BACKUP_STATUSES)];
+    return result;
+  }
+
+  async #findBackup(reference: string, vm: string | undefined): Promise<BackupJob> {
+    const filter = vm === undefined ? {} : { vmContextId: (await getVmContext(this.#catalog, vm)).context_id };
+    if (reference !== 'latest') return resolveBackupJob(this.#catalog, reference, filter);
+    if (vm === undefined) {
+      throw new ChainkeepError('CONFIG_INVALID', '"latest" needs a VM', { advice: 'name the VM with --vm' });
+    }
+    const completed = (await selectBackupJobs(this.#catalog, { ...filter, statuses: ['completed'] })).toSorted((a, b) => (a.id < b.id ? 1 : -1));
+    const [latest] = completed;
+    if (!latest) throw new ChainkeepError('BACKUP_NOT_FOUND', `the VM ${vm} has no completed backup`, { advice: 'see what there is with: chainkeep list' });
+    const disks = new Set(completed.filter((row) => row.restore_point_id === latest.restore_point_id).map((row) => row.disk_id));
+    if (disks.size > 1) {
+      throw new ChainkeepError('BACKUP_AMBIGUOUS', `the latest restore point of ${vm} has ${disks.size} disks`, {
+        advice: 'name the backup of one disk by its id: chainkeep list',
+        context: { restore_point_id: latest.restore_point_id ?? undefined },
+      });
+    }
+    return latest;
+  }
+
+  #requireCompleted(backup: BackupJob): void {
+    if (backup.status === 'completed') return;
+    throw new ChainkeepError('BACKUP_NOT_FOUND', `backup ${backup.id} is ${backup.status}: there is nothing to restore`, {
+      advice: 'choose a completed one: chainkeep list --status completed',
+      context: { backup_id: backup.id, status: backup.status },
+    });
+  }
+
+  async #verifyScopes(input: view.VerifyInput): Promise<VerifyScope[]> {
+    const { repositories } = await this.#open();
+    if (input.backup !== undefined) {
+      const row = await this.#findBackup(input.backup, input.vm);
+      this.#requireCompleted(row);
+      const places = [{ vmContextId: row.vm_context_id, diskId: row.disk_id }];
+      return [{ row: await repositories.getRepository(row.repository_id), places, only: [row.id] }];
+    }
+    if (input.vm !== undefined) {
+      const { context_id: vmContextId } = await getVmContext(this.#catalog, input.vm);
+      return this.#scopesOfVm(vmContextId);
+    }
+    if (input.repository === undefined) throw new ChainkeepError('USAGE', 'nothing to verify was named', { advice: 'name a backup, --vm or --repo' });
+    return [{ row: await repositories.getRepository(input.repository) }];
+  }
+
+  async #scopesOfVm(vmContextId: string): Promise<VerifyScope[]> {
+    const { repositories } = await this.#open();
+    const rows = await selectBackupJobs(this.#catalog, { vmContextId, statuses: ['completed'] });
+    const scopes: VerifyScope[] = [];
+    for (const [repositoryId, backups] of Map.groupBy(rows, (row) => row.repository_id)) {
+      const places = [...new Set(backups.map((row) => row.disk_id))].map((diskId) => ({ vmContextId, diskId }));
+      scopes.push({ row: await repositories.getRepository(repositoryId), places });
+    }
+    return scopes;
+  }
+
+  async #readSidecar(row: BackupJob): Promise<Sidecar | undefined> {
+    if (row.status !== 'completed') return undefined;
+    const { repositories } = await this.#open();
+    const { repository } = await repositories.openRepository(await repositories.getRepository(row.repository_id), silentLogger);
+    try {
+      return await repository.getBackup({ vmContextId: row.vm_context_id, diskId: row.disk_id }, row.id);
+    } finally {
+      await repository.close();
+    }
+  }
 }
 
-export interface RepositoryView {
-  readonly repository_id: string;
-  readonly name: string;
-  readonly type: string;
-  readonly enabled: boolean;
-  /** Path or URL, without secrets. */
-  readonly place: string;
-  readonly config: Readonly<Record<string, unknown>>;
-  readonly is_immutable: boolean;
-  readonly read_only: boolean;
-  readonly health: string;
-  readonly storage: {
-    readonly total_bytes: number;
-    readonly used_bytes: number;
-    readonly available_bytes: number;
-    readonly used_percentage: number;
-    readonly last_check_at: string | null;
-  };
-  readonly backup_count: number;
-  readonly created_at: string;
-}
-
-export interface SelfTestStep {
-  readonly name: string;
-  readonly ok: boolean;
-  readonly duration_ms: number;
-  readonly message: string;
-}
-
-export interface BackupView {
-  readonly backup_id: string;
-  readonly vm_name: string;
-  readonly vm_context_id: string;
-  readonly disk_id: number;
-  readonly backup_type: BackupType;
-  readonly status: string;
-  readonly parent_backup_id: string | null;
-  readonly repository: string;
-  readonly size_bytes: number;
-  readonly total_bytes: number;
-  readonly created_at: string;
-  readonly completed_at: string | null;
-}
-
-/** `show BACKUP`: the row, and what the sidecar adds. */
-export interface BackupDetails extends BackupView {
-  readonly restore_point_id: string | null;
-  readonly chain_id: string | null;
-  readonly change_id: string | null;
-  readonly content_root: string | null;
-  readonly compression: string;
-  readonly cluster_size: number | null;
-  readonly bytes_read: number | null;
-  readonly source: string | null;
-  readonly error_message: string | null;
-  readonly verified_at: string | null;
-  readonly verification_status: string;
-  /** Path inside the repository. */
-  readonly repository_path: string | null;
-  readonly dependents: readonly string[];
-}
-
-export interface ChainView {
-  readonly chain_id: string;
-  readonly vm_context_id: string;
-  readonly disk_id: number;
-  readonly repository: string;
-  readonly full_backup_id: string;
-  readonly latest_backup_id: string;
-  readonly total_backups: number;
-  readonly total_size_bytes: number;
-  readonly backups: readonly BackupView[];
-}
-
-export interface VmView {
-  readonly vm_context_id: string;
-  readonly vm_name: string;
-  readonly external_id: string | null;
-  readonly platform: string;
-  readonly backup_count: number;
-  readonly size_bytes: number;
-  readonly last_backup_at: string | null;
-  readonly created_at: string;
-}
-
-export interface BackupInput {
-  /** VM name or context id; a new name makes a new VM. */
-  readonly vm: string;
-  readonly disks: readonly { readonly disk_id: number; readonly source: string }[];
-  /** Name or id; without it the only one, or the one named `default` (made when there is none). */
-  readonly repository?: string;
-  readonly type: 'auto' | BackupType;
-  readonly compression: 'zstd' | 'none';
-  /** Bytes; default: that of the chain, else 65536. */
-  readonly cluster_size?: number;
-  readonly format: 'raw' | 'qcow2';
-  readonly with_backing: boolean;
-  readonly change_id?: string;
-  readonly dry_run: boolean;
-}
-
-/** One disk's answer of `backup`; field names are those of `backup --json`. */
-export interface BackupOutcome {
-  readonly backup_id: string;
-  readonly backup_type: BackupType;
-  readonly parent_backup_id: string | null;
-  readonly vm_context_id: string;
-  readonly disk_id: number;
-  readonly repository: string;
-  readonly total_bytes: number;
-  readonly size_bytes: number;
-  readonly bytes_read: number;
-  readonly bytes_written: number;
-  readonly clusters_written: number;
-  readonly duration_ms: number;
-  readonly job_id: string;
-  readonly restore_point_id: string;
-}
-
-export interface Damage {
-  readonly backup_id: string;
-  readonly code: string;
-  /** Bytes; null where the damage is not in a guest range (a sidecar, a table). */
-  readonly guest_offset: number | null;
-  readonly length: number | null;
-  readonly message: string;
-  /** Every restore point (backup id) that is hit. */
-  readonly affects: readonly string[];
-}
-
-export interface VerifyInput {
-  readonly backup?: string;
-  readonly vm?: string;
-  readonly repository?: string;
-  readonly quick: boolean;
-}
-
-export interface VerifyOutcome {
-  readonly job_id: string;
-  /** Backups looked at. */
-  readonly checked: number;
-  readonly clusters: number;
-  /** Expanded bytes read and compared. */
-  readonly bytes: number;
-  readonly damaged: readonly Damage[];
-}
-
-export interface RestoreInput {
-  readonly backup: string;
-  readonly vm?: string;
-  readonly target: string;
-  readonly format: 'raw' | 'qcow2';
-  readonly force: boolean;
-  readonly dry_run: boolean;
-}
-
-export interface RestoreOutcome {
-  /** Null for a dry run. */
-  readonly job_id: string | null;
-  readonly backup_id: string;
-  readonly target: string;
-  readonly total_bytes: number;
-  readonly bytes_written: number;
-  readonly bytes_read: number;
-  readonly duration_ms: number;
-  /** The images it reads, newest first. */
-  readonly chain: readonly string[];
-}
-
-export interface DeleteOutcome {
-  readonly job_id: string | null;
-  readonly backup_id: string;
-  readonly freed_bytes: number;
-}
-
-export interface JobView {
-  readonly job_id: string;
-  readonly job_type: string;
-  readonly operation: string;
-  readonly status: string;
-  readonly percent_complete: number;
-  readonly error_message: string | null;
-  readonly created_at: string;
-  readonly started_at: string | null;
-  readonly completed_at: string | null;
-  readonly metadata: Readonly<Record<string, unknown>>;
-}
-
-export interface JobStepView {
-  readonly seq: number;
-  readonly name: string;
-  readonly status: string;
-  readonly started_at: string;
-  readonly completed_at: string | null;
-  readonly error_message: string | null;
-}
-
-export interface JobEventView {
-  readonly ts: string;
-  readonly level: string;
-  readonly message: string;
-  readonly attrs: Readonly<Record<string, unknown>> | null;
-}
-
-export interface AddRepositoryInput {
-  readonly name: string;
-  readonly type: string;
-  readonly config: Readonly<Record<string, unknown>>;
-  readonly take_over: boolean;
-}
-
-export interface App {
-  addRepository(input: AddRepositoryInput): Promise<RepositoryView>;
-  listRepositories(): Promise<readonly RepositoryView[]>;
-  showRepository(nameOrId: string): Promise<RepositoryView>;
-  testRepository(nameOrId: string): Promise<readonly SelfTestStep[]>;
-  /** `forget` keeps the files and drops the rows of its backups. */
-  removeRepository(nameOrId: string, options: { readonly forget: boolean }): Promise<void>;
-
-  /** With `dry_run` the outcomes say what would be done (job_id is empty, sizes 0). */
-  backup(input: BackupInput, watch: JobWatch): Promise<readonly BackupOutcome[]>;
-  verify(input: VerifyInput, watch: JobWatch): Promise<VerifyOutcome>;
-  restore(input: RestoreInput, watch: JobWatch): Promise<RestoreOutcome>;
-  deleteBackup(backup: string, options: { readonly vm?: string; readonly dry_run: boolean }, watch: JobWatch): Promise<DeleteOutcome>;
-
-  listBackups(filter: { readonly vm?: string; readonly repository?: string; readonly status?: string }): Promise<readonly BackupView[]>;
-  /** `backup`: an id, an unambiguous beginning of one, or `latest` with `vm`. */
-  showBackup(backup: string, vm?: string): Promise<BackupDetails>;
-  listChains(filter: { readonly vm: string; readonly disk_id?: number }): Promise<readonly ChainView[]>;
-  listVms(): Promise<readonly VmView[]>;
-  renameVm(vm: string, name: string): Promise<void>;
-
-  listJobs(filter: { readonly status?: string }): Promise<readonly JobView[]>;
-  showJob(id: string): Promise<{ readonly job: JobView; readonly steps: readonly JobStepView[] }>;
-  jobEvents(id: string): Promise<readonly JobEventView[]>;
-
-  close(): Promise<void>;
-}
-
-export interface AppOptions {
-  /** Folder of configuration, key and embedded database. */
-  readonly home: string;
-  /** `sqlite:PATH` or `mariadb://…`; default: `catalog.sqlite` in the home. */
-  readonly databaseUrl?: string;
+function statusOf<Status extends string>(text: string, statuses: readonly Status[]): Status {
+  const found = statuses.find((status) => status === text);
+  if (found !== undefined) return found;
+  throw new ChainkeepError('CONFIG_INVALID', `"${text}" is no status`, { advice: `the statuses are ${statuses.join(', ')}` });
 }

@@ -1,6 +1,6 @@
 // Progress of a job on stderr: a bar that is redrawn on a terminal, a plain line every few seconds elsewhere.
 
-import type { JobProgress } from '../app.ts';
+import type { JobProgress } from '../app-interface.ts';
 import type { Clock } from '../plumbing/clock.ts';
 import { safeText } from './safe-text.ts';
 import { formatSize } from './size-text.ts';

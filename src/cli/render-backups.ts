@@ -1,6 +1,6 @@
 // Backups as a table, for `list` and `chain`.
 
-import type { BackupView } from '../app.ts';
+import type { BackupView } from '../app-interface.ts';
 import { formatSize } from './size-text.ts';
 import { renderTable } from './table.ts';
 import { formatTime } from './time-text.ts';

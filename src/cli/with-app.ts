@@ -1,6 +1,6 @@
 // Opens Chainkeep for one command and closes it again. The rooms below are loaded here, not when the program starts.
 
-import type { App, JobWatch } from '../app.ts';
+import type { App, JobWatch } from '../app-interface.ts';
 import { systemClock } from '../plumbing/clock.ts';
 import type { CliContext } from './cli-context.ts';
 import { openInterruption } from './interruption.ts';

@@ -19,7 +19,7 @@ export interface FileWriterOptions {
 
 /** Throws TARGET_INVALID where the file cannot be made. */
 export async function createFileWriter(path: string, options: FileWriterOptions): Promise<DiskWriter> {
-  const partial = join(dirname(path), `.${basename(path).slice(0, 200)}.chainkeep-${randomToken(8)}`);
+  const partial = join(dirname(path), `.${basename(path).slice(0, 60)}.chainkeep-${randomToken(8)}`);
   await options.onPartial?.(partial);
   try {
     const handle = await open(partial, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
@@ -103,6 +103,16 @@ class FileWriter implements DiskWriter {
     await unlink(this.#partial).catch((error: unknown) => {
       if (systemCode(error) !== 'ENOENT') throw targetError(this.name, error);
     });
+  }
+}
+
+/** Removes what a run that was killed left under its temporary name; anything else is not touched. */
+export async function removePartialFile(path: string): Promise<void> {
+  if (!/^\..*\.chainkeep-[0-9a-z]{8}$/s.test(basename(path))) return;
+  try {
+    await unlink(path);
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT' && systemCode(error) !== 'ENOTDIR') throw targetError(path, error);
   }
 }
 

@@ -2,7 +2,7 @@
 // It must not begin or end the job: runner.ts does.
 
 import { AsyncLocalStorage } from 'node:async_hooks';
-import type { JobWatch } from '../app.ts';
+import type { JobWatch } from '../app-interface.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import { endJobStep, insertJobStep } from '../catalog/job-steps.ts';
 import { updateTrackedJob } from '../catalog/job-tracking.ts';

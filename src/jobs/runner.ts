@@ -1,7 +1,7 @@
 // Runs one job: writes it into the job log before it begins, its steps while it runs, and how it ended.
 // It must not know what the job does.
 
-import type { JobWatch } from '../app.ts';
+import type { JobWatch } from '../app-interface.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import { endRunningSteps } from '../catalog/job-steps.ts';
 import { insertTrackedJob, type TrackedJob, updateTrackedJob } from '../catalog/job-tracking.ts';

@@ -131,10 +131,10 @@ function findDamage(chain: Chain, sidecars: readonly Sidecar[], damaged: Readonl
   const members = new Set(chain.backups);
   const cutOff = sidecars.find((sidecar) => sidecar.chain_id === chain.full.chain_id && !members.has(sidecar));
   if (cutOff) return `backup ${cutOff.backup_id} does not reach its full any more`;
-  // A sidecar nobody can read belongs to some chain of this disk, and it may be this one.
-  const [broken] = [...damaged].filter(
-    (id) => !sidecars.some((sidecar) => sidecar.backup_id === id) || chain.backups.some((sidecar) => sidecar.backup_id === id),
-  );
+  // A sidecar nobody can read belongs to some chain of this disk; where it is younger than the full, it may be this one.
+  const known = new Set(sidecars.map((sidecar) => sidecar.backup_id));
+  const ids = new Set(chain.backups.map((sidecar) => sidecar.backup_id));
+  const broken = [...damaged].find((id) => ids.has(id) || (!known.has(id) && id > chain.full.backup_id));
   return broken === undefined ? undefined : `backup ${broken} is damaged`;
 }
 

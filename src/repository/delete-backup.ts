@@ -36,14 +36,35 @@ export async function runDelete(context: RepositoryContext, plan: DeletePlan, gu
   for (const name of plan.files) await context.store.delete(name);
 }
 
-/** Removes what a run that died before its commit has left on this disk. Only its one writer, who holds the lease, may call it. */
-export async function removeRubbish(context: RepositoryContext, place: DiskPlace, guard: Guard): Promise<readonly string[]> {
+/** What is known of a backup whose files lie there without a sidecar. */
+export type Fate = 'dead' | 'unknown' | 'completed';
+
+// Without any knowledge files are rubbish only when they are old: their run may be starting on another machine at this moment.
+const RUBBISH_AGE = 24 * 3600 * 1000;
+
+/**
+ * Removes what a run that died before its commit has left on this disk. Only its one writer, who holds the lease, may call it.
+ * `fate`: what the catalog knows; files of a backup that it calls completed are evidence of a lost sidecar and stay.
+ */
+export async function removeRubbish(
+  context: RepositoryContext,
+  place: DiskPlace,
+  guard: Guard,
+  fate: (backupId: string) => Promise<Fate>,
+): Promise<readonly string[]> {
   const folder = await readDiskFolder(context.store, context.blake3, place);
   await guard.assertHeld();
   await context.assertOwned();
   const swept = await context.store.sweep(diskFolder(place), () => true);
-  for (const { name } of folder.rubbish) await context.store.delete(name);
-  return [...swept, ...folder.rubbish].map(({ name }) => name);
+  const removed = swept.map(({ name }) => name);
+  for (const { name, modifiedAt } of folder.rubbish) {
+    const known = await fate(parseFileName(name)?.backupId ?? '');
+    const old = context.clock.now() - modifiedAt > RUBBISH_AGE;
+    if (known === 'completed' || (known === 'unknown' && !old)) continue;
+    await context.store.delete(name);
+    removed.push(name);
+  }
+  return removed;
 }
 
 function refuseDependents(folder: DiskFolder, backupId: string): void {

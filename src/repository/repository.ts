@@ -6,7 +6,7 @@ import { ChainkeepError } from '../plumbing/errors.ts';
 import type { Logger } from '../plumbing/logger.ts';
 import type { BlobStore, StoreCapacity } from '../store/blob-store.ts';
 import { type BackupPlan, type BackupRequest, type BackupRun, type CreatedBackup, planBackup, runBackup } from './create-backup.ts';
-import { type DeletePlan, planDelete, removeRubbish, runDelete } from './delete-backup.ts';
+import { type DeletePlan, type Fate, planDelete, removeRubbish, runDelete } from './delete-backup.ts';
 import { type DiskFolder, readDiskFolder, readSidecar } from './disk-folder.ts';
 import type { Guard } from './guard.ts';
 import { type DiskPlace, EVERY_DISK, parseFileName } from './layout.ts';
@@ -40,7 +40,7 @@ export interface Repository {
   verifyDisk(place: DiskPlace, run: VerifyRun, only?: readonly string[]): AsyncIterable<VerifiedBackup>;
   planDelete(place: DiskPlace, backupId: string): Promise<DeletePlan>;
   runDelete(plan: DeletePlan, guard: Guard): Promise<void>;
-  removeRubbish(place: DiskPlace, guard: Guard): Promise<readonly string[]>;
+  removeRubbish(place: DiskPlace, guard: Guard, fate: (backupId: string) => Promise<Fate>): Promise<readonly string[]>;
   getStorageInfo(): Promise<StoreCapacity | undefined>;
   close(): Promise<void>;
 }
@@ -69,7 +69,7 @@ export async function openRepository(options: RepositoryOptions): Promise<Reposi
     verifyDisk: (place, run, only) => verifyDisk(context, place, run, only),
     planDelete: (place, backupId) => planDelete(context, place, backupId),
     runDelete: (plan, guard) => runDelete(context, plan, guard),
-    removeRubbish: (place, guard) => removeRubbish(context, place, guard),
+    removeRubbish: (place, guard, fate) => removeRubbish(context, place, guard, fate),
     getStorageInfo: () => store.capacity(),
     close: () => store.close(),
   };

@@ -1,7 +1,7 @@
 // `backup`: keep one or several disks of a VM as one restore point.
 
 import { Command, Option } from 'commander';
-import type { BackupInput, BackupOutcome } from '../../app.ts';
+import type { BackupInput, BackupOutcome } from '../../app-interface.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
 import { type CliContext, cliContext, printAnswer, printDone } from '../cli-context.ts';
 import { collect, parseCount, parseDiskPlace, parsePair } from '../option-values.ts';

@@ -1,7 +1,7 @@
 // `chain`: the chains of a VM, newest first, each from its full backup on.
 
 import { Command, Option } from 'commander';
-import type { ChainView } from '../../app.ts';
+import type { ChainView } from '../../app-interface.ts';
 import { cliContext, printAnswer } from '../cli-context.ts';
 import { parseCount } from '../option-values.ts';
 import { renderBackups } from '../render-backups.ts';

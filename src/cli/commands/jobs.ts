@@ -1,7 +1,7 @@
 // `jobs`: what was done, when, by which steps, and how it ended.
 
 import { Command, Option } from 'commander';
-import type { JobEventView, JobStepView, JobView } from '../../app.ts';
+import type { JobEventView, JobStepView, JobView } from '../../app-interface.ts';
 import { cliContext, printAnswer } from '../cli-context.ts';
 import { safeText } from '../safe-text.ts';
 import { renderFields, renderTable } from '../table.ts';

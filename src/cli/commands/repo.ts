@@ -1,7 +1,7 @@
 // `repo`: the places where backups rest.
 
 import { Command, Option } from 'commander';
-import type { RepositoryView } from '../../app.ts';
+import type { RepositoryView } from '../../app-interface.ts';
 import { cliContext, exitAsFailed, printAnswer, printDone } from '../cli-context.ts';
 import { collect } from '../option-values.ts';
 import { plannedCommand } from '../planned-command.ts';

@@ -1,7 +1,7 @@
 // `restore`: give a restore point back as a file or on a device.
 
 import { Command, Option } from 'commander';
-import type { RestoreInput, RestoreOutcome } from '../../app.ts';
+import type { RestoreInput, RestoreOutcome } from '../../app-interface.ts';
 import { cliContext, printAnswer, printDone } from '../cli-context.ts';
 import { parseDiskPlace } from '../option-values.ts';
 import { safeText } from '../safe-text.ts';

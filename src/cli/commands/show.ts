@@ -1,7 +1,7 @@
 // `show`: all that is known of one backup.
 
 import { Command } from 'commander';
-import type { BackupDetails } from '../../app.ts';
+import type { BackupDetails } from '../../app-interface.ts';
 import { cliContext, printAnswer } from '../cli-context.ts';
 import { formatSize } from '../size-text.ts';
 import { renderFields } from '../table.ts';

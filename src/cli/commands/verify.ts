@@ -1,7 +1,7 @@
 // `verify`: are the stored bytes what they were when they were written?
 
 import { Command } from 'commander';
-import type { Damage, VerifyInput, VerifyOutcome } from '../../app.ts';
+import type { Damage, VerifyInput, VerifyOutcome } from '../../app-interface.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
 import { cliContext, exitAsFailed, printAnswer } from '../cli-context.ts';
 import { safeText } from '../safe-text.ts';

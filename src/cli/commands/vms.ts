@@ -1,7 +1,7 @@
 // `vms`: the VMs that are protected.
 
 import { Command } from 'commander';
-import type { VmView } from '../../app.ts';
+import type { VmView } from '../../app-interface.ts';
 import { cliContext, printAnswer, printDone } from '../cli-context.ts';
 import { safeText } from '../safe-text.ts';
 import { formatSize } from '../size-text.ts';

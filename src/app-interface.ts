@@ -1,0 +1,265 @@
+// What the CLI (and later the server) sees of Chainkeep: one interface and the values it takes and gives. app.ts makes it.
+// It must not know how any of it is done.
+
+import type { BackupType } from './repository/sidecar-fields.ts';
+
+/** Progress of a running job; `total` is 0 until it is known. Bytes of the disk that are settled. */
+export interface JobProgress {
+  readonly phase: string;
+  readonly done: number;
+  readonly total: number;
+}
+
+/** How a caller watches and stops what it started. */
+export interface JobWatch {
+  readonly signal?: AbortSignal;
+  readonly onProgress?: (progress: JobProgress) => void;
+  /** A line a person should see: a warning, a fallback and its reason. */
+  readonly onNotice?: (message: string) => void;
+}
+
+export interface RepositoryView {
+  readonly repository_id: string;
+  readonly name: string;
+  readonly type: string;
+  readonly enabled: boolean;
+  /** Path or URL, without secrets. */
+  readonly place: string;
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly is_immutable: boolean;
+  readonly read_only: boolean;
+  readonly health: string;
+  readonly storage: {
+    readonly total_bytes: number;
+    readonly used_bytes: number;
+    readonly available_bytes: number;
+    readonly used_percentage: number;
+    readonly last_check_at: string | null;
+  };
+  readonly backup_count: number;
+  readonly created_at: string;
+}
+
+export interface SelfTestStep {
+  readonly name: string;
+  readonly ok: boolean;
+  readonly duration_ms: number;
+  readonly message: string;
+}
+
+export interface BackupView {
+  readonly backup_id: string;
+  readonly vm_name: string;
+  readonly vm_context_id: string;
+  readonly disk_id: number;
+  readonly backup_type: BackupType;
+  readonly status: string;
+  readonly parent_backup_id: string | null;
+  readonly repository: string;
+  readonly size_bytes: number;
+  readonly total_bytes: number;
+  readonly created_at: string;
+  readonly completed_at: string | null;
+}
+
+/** `show BACKUP`: the row, and what the sidecar adds. */
+export interface BackupDetails extends BackupView {
+  readonly restore_point_id: string | null;
+  readonly chain_id: string | null;
+  readonly change_id: string | null;
+  readonly content_root: string | null;
+  readonly compression: string;
+  readonly cluster_size: number | null;
+  readonly bytes_read: number | null;
+  readonly source: string | null;
+  readonly error_message: string | null;
+  readonly verified_at: string | null;
+  readonly verification_status: string;
+  /** Path inside the repository. */
+  readonly repository_path: string | null;
+  readonly dependents: readonly string[];
+}
+
+export interface ChainView {
+  readonly chain_id: string;
+  readonly vm_context_id: string;
+  readonly disk_id: number;
+  readonly repository: string;
+  readonly full_backup_id: string;
+  readonly latest_backup_id: string;
+  readonly total_backups: number;
+  readonly total_size_bytes: number;
+  readonly backups: readonly BackupView[];
+}
+
+export interface VmView {
+  readonly vm_context_id: string;
+  readonly vm_name: string;
+  readonly external_id: string | null;
+  readonly platform: string;
+  readonly backup_count: number;
+  readonly size_bytes: number;
+  readonly last_backup_at: string | null;
+  readonly created_at: string;
+}
+
+export interface BackupInput {
+  /** VM name or context id; a new name makes a new VM. */
+  readonly vm: string;
+  readonly disks: readonly { readonly disk_id: number; readonly source: string }[];
+  /** Name or id; without it the only one, or the one named `default` (made when there is none). */
+  readonly repository?: string;
+  readonly type: 'auto' | BackupType;
+  readonly compression: 'zstd' | 'none';
+  /** Bytes; default: that of the chain, else 65536. */
+  readonly cluster_size?: number;
+  readonly format: 'raw' | 'qcow2';
+  readonly with_backing: boolean;
+  readonly change_id?: string;
+  readonly dry_run: boolean;
+}
+
+/** One disk's answer of `backup`; field names are those of `backup --json`. */
+export interface BackupOutcome {
+  readonly backup_id: string;
+  readonly backup_type: BackupType;
+  readonly parent_backup_id: string | null;
+  readonly vm_context_id: string;
+  readonly disk_id: number;
+  readonly repository: string;
+  readonly total_bytes: number;
+  readonly size_bytes: number;
+  readonly bytes_read: number;
+  readonly bytes_written: number;
+  readonly clusters_written: number;
+  readonly duration_ms: number;
+  readonly job_id: string;
+  readonly restore_point_id: string;
+}
+
+export interface Damage {
+  readonly backup_id: string;
+  readonly code: string;
+  /** Bytes; null where the damage is not in a guest range (a sidecar, a table). */
+  readonly guest_offset: number | null;
+  readonly length: number | null;
+  readonly message: string;
+  /** Every restore point (backup id) that is hit. */
+  readonly affects: readonly string[];
+}
+
+export interface VerifyInput {
+  readonly backup?: string;
+  readonly vm?: string;
+  readonly repository?: string;
+  readonly quick: boolean;
+}
+
+export interface VerifyOutcome {
+  readonly job_id: string;
+  /** Backups looked at. */
+  readonly checked: number;
+  readonly clusters: number;
+  /** Expanded bytes read and compared. */
+  readonly bytes: number;
+  readonly damaged: readonly Damage[];
+}
+
+export interface RestoreInput {
+  readonly backup: string;
+  readonly vm?: string;
+  readonly target: string;
+  readonly format: 'raw' | 'qcow2';
+  readonly force: boolean;
+  readonly dry_run: boolean;
+}
+
+export interface RestoreOutcome {
+  /** Null for a dry run. */
+  readonly job_id: string | null;
+  readonly backup_id: string;
+  readonly target: string;
+  readonly total_bytes: number;
+  readonly bytes_written: number;
+  readonly bytes_read: number;
+  readonly duration_ms: number;
+  /** The images it reads, newest first. */
+  readonly chain: readonly string[];
+}
+
+export interface DeleteOutcome {
+  readonly job_id: string | null;
+  readonly backup_id: string;
+  readonly freed_bytes: number;
+}
+
+export interface JobView {
+  readonly job_id: string;
+  readonly job_type: string;
+  readonly operation: string;
+  readonly status: string;
+  readonly percent_complete: number;
+  readonly error_message: string | null;
+  readonly created_at: string;
+  readonly started_at: string | null;
+  readonly completed_at: string | null;
+  readonly metadata: Readonly<Record<string, unknown>>;
+}
+
+export interface JobStepView {
+  readonly seq: number;
+  readonly name: string;
+  readonly status: string;
+  readonly started_at: string;
+  readonly completed_at: string | null;
+  readonly error_message: string | null;
+}
+
+export interface JobEventView {
+  readonly ts: string;
+  readonly level: string;
+  readonly message: string;
+  readonly attrs: Readonly<Record<string, unknown>> | null;
+}
+
+export interface AddRepositoryInput {
+  readonly name: string;
+  readonly type: string;
+  readonly config: Readonly<Record<string, unknown>>;
+  readonly take_over: boolean;
+}
+
+export interface App {
+  addRepository(input: AddRepositoryInput): Promise<RepositoryView>;
+  listRepositories(): Promise<readonly RepositoryView[]>;
+  showRepository(nameOrId: string): Promise<RepositoryView>;
+  testRepository(nameOrId: string): Promise<readonly SelfTestStep[]>;
+  /** `forget` keeps the files and drops the rows of its backups. */
+  removeRepository(nameOrId: string, options: { readonly forget: boolean }): Promise<void>;
+
+  /** With `dry_run` the outcomes say what would be done (job_id is empty, sizes 0). */
+  backup(input: BackupInput, watch: JobWatch): Promise<readonly BackupOutcome[]>;
+  verify(input: VerifyInput, watch: JobWatch): Promise<VerifyOutcome>;
+  restore(input: RestoreInput, watch: JobWatch): Promise<RestoreOutcome>;
+  deleteBackup(backup: string, options: { readonly vm?: string; readonly dry_run: boolean }, watch: JobWatch): Promise<DeleteOutcome>;
+
+  listBackups(filter: { readonly vm?: string; readonly repository?: string; readonly status?: string }): Promise<readonly BackupView[]>;
+  /** `backup`: an id, an unambiguous beginning of one, or `latest` with `vm`. */
+  showBackup(backup: string, vm?: string): Promise<BackupDetails>;
+  listChains(filter: { readonly vm: string; readonly disk_id?: number }): Promise<readonly ChainView[]>;
+  listVms(): Promise<readonly VmView[]>;
+  renameVm(vm: string, name: string): Promise<void>;
+
+  listJobs(filter: { readonly status?: string }): Promise<readonly JobView[]>;
+  showJob(id: string): Promise<{ readonly job: JobView; readonly steps: readonly JobStepView[] }>;
+  jobEvents(id: string): Promise<readonly JobEventView[]>;
+
+  close(): Promise<void>;
+}
+
+export interface AppOptions {
+  /** Folder of configuration, key and embedded database. */
+  readonly home: string;
+  /** `sqlite:PATH` or `mariadb://…`; default: `catalog.sqlite` in the home. */
+  readonly databaseUrl?: string;
+}

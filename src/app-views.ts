@@ -1,0 +1,67 @@
+// Rows of the catalog as the views of the App: plain values without secrets.
+
+import type { BackupDetails, JobView, RepositoryView } from './app-interface.ts';
+import type { BackupJob } from './catalog/backup-jobs.ts';
+import type { BackupListing } from './catalog/backup-listing.ts';
+import type { BackupRepository } from './catalog/backup-repositories.ts';
+import type { TrackedJob } from './catalog/job-tracking.ts';
+import type { Sidecar } from './repository/sidecar-fields.ts';
+
+export function repositoryView(row: BackupRepository, backupCount: number, readOnly: boolean): RepositoryView {
+  const { total_size_bytes: total, used_size_bytes: used, available_size_bytes: available } = row;
+  return {
+    repository_id: row.id,
+    name: row.name,
+    type: row.repository_type,
+    enabled: row.enabled,
+    place: typeof row.config.path === 'string' ? row.config.path : '',
+    config: row.config,
+    is_immutable: row.is_immutable,
+    read_only: readOnly,
+    health: row.health,
+    storage: {
+      total_bytes: total,
+      used_bytes: used,
+      available_bytes: available,
+      used_percentage: total > 0 ? Math.round((used / total) * 1000) / 10 : 0,
+      last_check_at: row.last_check_at,
+    },
+    backup_count: backupCount,
+    created_at: row.created_at,
+  };
+}
+
+/** `sidecar`: of a completed backup; what only it knows is null for the others. */
+export function backupDetails(listed: BackupListing, row: BackupJob, sidecar: Sidecar | undefined, dependents: readonly string[]): BackupDetails {
+  return {
+    ...listed,
+    restore_point_id: row.restore_point_id,
+    chain_id: row.chain_id,
+    change_id: row.change_id,
+    content_root: row.content_root,
+    compression: sidecar?.qcow2.compression ?? (row.compression_enabled ? 'zstd' : 'none'),
+    cluster_size: sidecar?.qcow2.cluster_size ?? null,
+    bytes_read: sidecar?.bytes_read ?? null,
+    source: sidecar?.source ?? null,
+    error_message: row.error_message,
+    verified_at: row.verified_at,
+    verification_status: row.verification_status,
+    repository_path: row.status === 'completed' ? row.repository_path : null,
+    dependents,
+  };
+}
+
+export function jobView(job: TrackedJob): JobView {
+  return {
+    job_id: job.id,
+    job_type: job.job_type,
+    operation: job.operation,
+    status: job.status,
+    percent_complete: job.percent_complete,
+    error_message: job.error_message,
+    created_at: job.created_at,
+    started_at: job.started_at,
+    completed_at: job.completed_at,
+    metadata: job.metadata ?? {},
+  };
+}

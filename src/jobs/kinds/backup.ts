@@ -1,0 +1,254 @@
+// The backup job: all disks of one run as one restore point. Each disk is leased, planned, run, committed, and entered in the catalog.
+
+import type { BackupInput, BackupOutcome, JobWatch } from '../../app-interface.ts';
+import { findBackupJob, insertBackupJob, selectBackupJobs, updateBackupJob } from '../../catalog/backup-jobs.ts';
+import type { BackupRepository } from '../../catalog/backup-repositories.ts';
+import { completeBackup } from '../../catalog/complete-backup.ts';
+import { findVmContext, insertVmContext, type VmContext } from '../../catalog/vm-contexts.ts';
+import { withLease } from '../../control/lease.ts';
+import { isoTime, newId } from '../../plumbing/clock.ts';
+import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
+import type { BackupPlan, BackupRequest, CreatedBackup } from '../../repository/create-backup.ts';
+import type { Guard } from '../../repository/guard.ts';
+import type { Repository } from '../../repository/repository.ts';
+import type { OpenedSource } from '../../source/open-source.ts';
+import { openSource } from '../../source/open-source.ts';
+import type { JobContext } from '../job.ts';
+import { runJob } from '../runner.ts';
+import { backupRow } from './backup-row.ts';
+import { fateOf, type JobEnvironment } from './job-environment.ts';
+
+interface Disk {
+  readonly diskId: number;
+  readonly path: string;
+  readonly source: OpenedSource;
+}
+
+/** Throws before there is a job where the input itself is wrong: a source that is not there, a VM or repository that is not known. */
+export async function backup(environment: JobEnvironment, row: BackupRepository, input: BackupInput, watch: JobWatch): Promise<readonly BackupOutcome[]> {
+  checkInput(input);
+  const disks: Disk[] = [];
+  try {
+    for (const { disk_id: diskId, source: path } of input.disks) {
+      const source = await openSource({ path, format: input.format, withBacking: input.with_backing });
+      disks.push({ diskId, path, source });
+      for (const notice of source.notices) watch.onNotice?.(notice);
+    }
+    const vm = await findVmContext(environment.catalog, input.vm);
+    if (input.dry_run) return await planOnly(environment, row, input, disks, vm);
+    const context = vm ?? (await createVm(environment, input.vm));
+    const restorePointId = newId(environment.clock);
+    const { result } = await runJob(
+      environment,
+      {
+        jobType: 'backup',
+        operation: `backup of ${context.vm_name}, ${disks.map((disk) => `disk ${disk.diskId}`).join(', ')}, to ${row.name}`,
+        contextId: context.context_id,
+        metadata: { repository_id: row.id, vm_context_id: context.context_id, disks: disks.map((disk) => disk.diskId), restore_point_id: restorePointId },
+      },
+      watch,
+      (job) => runDisks({ environment, row, input, context, restorePointId }, disks, job),
+    );
+    return result;
+  } finally {
+    await Promise.all(disks.map((disk) => disk.source.reader.close()));
+  }
+}
+
+interface Run {
+  readonly environment: JobEnvironment;
+  readonly row: BackupRepository;
+  readonly input: BackupInput;
+  readonly context: VmContext;
+  readonly restorePointId: string;
+}
+
+async function runDisks(run: Run, disks: readonly Disk[], job: JobContext): Promise<BackupOutcome[]> {
+  const { repository } = await run.environment.repositories.openRepository(run.row, job.logger);
+  try {
+    const outcomes: BackupOutcome[] = [];
+    for (const disk of disks) outcomes.push(await runDisk(run, repository, disk, job));
+    return outcomes;
+  } finally {
+    await repository.close();
+  }
+}
+
+async function runDisk(run: Run, repository: Repository, disk: Disk, job: JobContext): Promise<BackupOutcome> {
+  const { environment, row, context } = run;
+  const { catalog, owner } = environment;
+  const place = { vmContextId: context.context_id, diskId: disk.diskId };
+  const lease = { repositoryId: row.id, ...place, jobId: job.jobId, owner, logger: job.logger };
+  return withLease(catalog, lease, async (guard) => {
+    const began = environment.clock.monotonic();
+    const request = await requestFor(run, repository, disk);
+    const plan = await job.step(`disk ${disk.diskId}: plan`, async () => {
+      const removed = await repository.removeRubbish(place, guard, (id) => fateOf(environment, id));
+      if (removed.length > 0) job.logger.log('info', `removed ${removed.length} files of a run that never committed`, { files: removed });
+      return repository.planBackup(request);
+    });
+    say(run, plan, job);
+    await enterAncestors(run, plan);
+    await enterPlan(run, disk, plan, job);
+    const created = await job.step(`disk ${disk.diskId}: transfer and commit`, () => transfer(run, repository, { request, plan, guard }, job));
+    await job.step(`disk ${disk.diskId}: catalog`, () => completeBackup(catalog, backupRow(created.sidecar, row, created.bytesWritten)));
+    return outcomeOf(created, run, job.jobId, Math.round(environment.clock.monotonic() - began));
+  });
+}
+
+interface Prepared {
+  readonly request: BackupRequest;
+  readonly plan: BackupPlan;
+  readonly guard: Guard;
+}
+
+async function transfer(run: Run, repository: Repository, { request, plan, guard }: Prepared, job: JobContext): Promise<CreatedBackup> {
+  const { catalog, clock } = run.environment;
+  try {
+    return await repository.runBackup(request, plan, {
+      guard,
+      signal: job.signal,
+      onProgress: (done, total) => job.progress(`disk ${request.place.diskId}`, done, total),
+    });
+  } catch (error) {
+    const status = isChainkeepError(error, 'CANCELLED') ? 'cancelled' : 'failed';
+    const message = error instanceof Error ? error.message : String(error);
+    await updateBackupJob(catalog, plan.backupId, { status, error_message: message, completed_at: isoTime(clock.now()) });
+    throw error;
+  }
+}
+
+/** An explicit wish that the chain did not allow, or a chain that takes no child, is something a person should see. */
+function say({ input }: Run, plan: BackupPlan, job: JobContext): void {
+  const level = input.type !== 'full' && plan.type === 'full' && plan.reason.includes('new chain') ? 'warn' : 'info';
+  job.logger.log(level, `${plan.type} backup ${plan.backupId}: ${plan.reason}`, { backup_id: plan.backupId });
+}
+
+async function enterPlan({ environment, row, input, context, restorePointId }: Run, disk: Disk, plan: BackupPlan, job: JobContext): Promise<void> {
+  const parent = plan.chain[0];
+  await insertBackupJob(environment.catalog, {
+    id: plan.backupId,
+    vm_context_id: context.context_id,
+    vm_name: context.vm_name,
+    disk_id: disk.diskId,
+    repository_id: row.id,
+    backup_type: plan.type,
+    status: 'running',
+    repository_path: `vms/${context.context_id}/disk-${disk.diskId}/${plan.backupId}.qcow2`,
+    parent_backup_id: parent?.backup_id ?? null,
+    total_bytes: disk.source.reader.size,
+    compression_enabled: input.compression !== 'none',
+    restore_point_id: restorePointId,
+    chain_id: parent?.chain_id ?? plan.backupId,
+    created_at: isoTime(plan.startedAt),
+    started_at: isoTime(plan.startedAt),
+  });
+  await job.setMetadata({ [`backup_id_of_disk_${disk.diskId}`]: plan.backupId });
+}
+
+/** Backups under the new one that the catalog lost are in the repository all the same: their rows come back first. */
+async function enterAncestors({ environment, row }: Run, plan: BackupPlan): Promise<void> {
+  for (const sidecar of plan.chain.toReversed()) {
+    if (!(await findBackupJob(environment.catalog, sidecar.backup_id))) await completeBackup(environment.catalog, backupRow(sidecar, row));
+  }
+}
+
+async function requestFor({ environment, row, input, context, restorePointId }: Run, repository: Repository, disk: Disk): Promise<BackupRequest> {
+  const place = { vmContextId: context.context_id, diskId: disk.diskId };
+  const rows = await selectBackupJobs(environment.catalog, { ...place, repositoryId: row.id, statuses: ['completed'] });
+  const there = new Set((await repository.readDisk(place)).sidecars.map((sidecar) => sidecar.backup_id));
+  return {
+    place,
+    vmName: context.vm_name,
+    externalId: context.external_id,
+    restorePointId,
+    type: input.type,
+    compression: input.compression,
+    ...(input.cluster_size === undefined ? {} : { clusterSize: input.cluster_size }),
+    changeId: input.change_id ?? null,
+    policyId: null,
+    reader: disk.source.reader,
+    sourceKind: disk.source.kind,
+    checkSource: () => disk.source.checkUnchanged(),
+    metadata: {},
+    damaged: new Set(rows.filter((backup) => backup.verification_status === 'failed' || !there.has(backup.id)).map((backup) => backup.id)),
+  };
+}
+
+function outcomeOf({ sidecar, bytesWritten, clustersWritten }: CreatedBackup, { row }: Run, jobId: string, duration: number): BackupOutcome {
+  return {
+    backup_id: sidecar.backup_id,
+    backup_type: sidecar.backup_type,
+    parent_backup_id: sidecar.parent_backup_id,
+    vm_context_id: sidecar.vm_context_id,
+    disk_id: sidecar.disk_id,
+    repository: row.name,
+    total_bytes: sidecar.total_bytes,
+    size_bytes: sidecar.size_bytes,
+    bytes_read: sidecar.bytes_read,
+    bytes_written: bytesWritten,
+    clusters_written: clustersWritten,
+    duration_ms: duration,
+    job_id: jobId,
+    restore_point_id: sidecar.restore_point_id,
+  };
+}
+
+async function planOnly(
+  environment: JobEnvironment,
+  row: BackupRepository,
+  input: BackupInput,
+  disks: readonly Disk[],
+  vm: VmContext | undefined,
+): Promise<BackupOutcome[]> {
+  const context = vm ?? { ...emptyVm(environment, input.vm), external_id: null };
+  const logger = { log: () => undefined };
+  const { repository } = await environment.repositories.openRepository(row, logger);
+  try {
+    const outcomes: BackupOutcome[] = [];
+    for (const disk of disks) {
+      const request = await requestFor({ environment, row, input, context: context as VmContext, restorePointId: 'dry-run' }, repository, disk);
+      const plan = await repository.planBackup(request);
+      outcomes.push({
+        backup_id: plan.backupId,
+        backup_type: plan.type,
+        parent_backup_id: plan.chain[0]?.backup_id ?? null,
+        vm_context_id: context.context_id,
+        disk_id: disk.diskId,
+        repository: row.name,
+        total_bytes: disk.source.reader.size,
+        size_bytes: 0,
+        bytes_read: 0,
+        bytes_written: 0,
+        clusters_written: 0,
+        duration_ms: 0,
+        job_id: '',
+        restore_point_id: '',
+      });
+    }
+    return outcomes;
+  } finally {
+    await repository.close();
+  }
+}
+
+function emptyVm({ clock }: JobEnvironment, name: string): { context_id: string; vm_name: string; created_at: string } {
+  return { context_id: newId(clock), vm_name: name, created_at: isoTime(clock.now()) };
+}
+
+async function createVm(environment: JobEnvironment, name: string): Promise<VmContext> {
+  const vm = emptyVm(environment, name);
+  await insertVmContext(environment.catalog, vm);
+  const created = await findVmContext(environment.catalog, vm.context_id);
+  if (!created) throw new ChainkeepError('CATALOG_FAILED', `the VM ${name} was entered in the database and is not there`);
+  return created;
+}
+
+function checkInput(input: BackupInput): void {
+  if (input.vm.length === 0) throw new ChainkeepError('CONFIG_INVALID', 'the name of the VM is empty', { advice: 'give a name with --vm' });
+  if (input.disks.length === 0) throw new ChainkeepError('CONFIG_INVALID', 'no disk was given', { advice: 'name a source' });
+  const ids = input.disks.map((disk) => disk.disk_id);
+  if (new Set(ids).size !== ids.length) {
+    throw new ChainkeepError('CONFIG_INVALID', 'two sources have the same disk number', { advice: 'number the disks: --disk 0=A --disk 1=B' });
+  }
+}

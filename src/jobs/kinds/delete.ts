@@ -1,0 +1,59 @@
+// The delete job: removes a backup nothing needs, first from the repository, then from the catalog.
+
+import type { DeleteOutcome, JobWatch } from '../../app-interface.ts';
+import type { BackupJob } from '../../catalog/backup-jobs.ts';
+import { deleteBackupJob } from '../../catalog/complete-backup.ts';
+import { withLease } from '../../control/lease.ts';
+import { isChainkeepError } from '../../plumbing/errors.ts';
+import { silentLogger } from '../../plumbing/logger.ts';
+import type { DeletePlan } from '../../repository/delete-backup.ts';
+import type { Repository } from '../../repository/repository.ts';
+import { runJob } from '../runner.ts';
+import type { JobEnvironment } from './job-environment.ts';
+
+export async function deleteBackup(environment: JobEnvironment, backup: BackupJob, dryRun: boolean, watch: JobWatch): Promise<DeleteOutcome> {
+  const { catalog, owner } = environment;
+  const place = { vmContextId: backup.vm_context_id, diskId: backup.disk_id };
+  const row = await environment.repositories.getRepository(backup.repository_id);
+  if (dryRun) {
+    const { repository } = await environment.repositories.openRepository(row, silentLogger);
+    try {
+      const plan = await planFor(repository, backup);
+      return { job_id: null, backup_id: backup.id, freed_bytes: plan.freedBytes };
+    } finally {
+      await repository.close();
+    }
+  }
+  const spec = {
+    jobType: 'delete',
+    operation: `delete ${backup.id} of ${backup.vm_name}, disk ${backup.disk_id}`,
+    contextId: backup.vm_context_id,
+    metadata: { repository_id: row.id, vm_context_id: backup.vm_context_id, disk_id: backup.disk_id, backup_id: backup.id },
+  };
+  const { jobId, result } = await runJob(environment, spec, watch, async (job) => {
+    const { repository } = await environment.repositories.openRepository(row, job.logger);
+    try {
+      const lease = { repositoryId: row.id, ...place, jobId: job.jobId, owner, logger: job.logger };
+      return await withLease(catalog, lease, async (guard) => {
+        const plan = await job.step('plan', () => planFor(repository, backup));
+        await job.step('repository', () => repository.runDelete(plan, guard));
+        await job.step('catalog', () => deleteBackupJob(catalog, backup.id));
+        return plan.freedBytes;
+      });
+    } finally {
+      await repository.close();
+    }
+  });
+  return { job_id: jobId, backup_id: backup.id, freed_bytes: result };
+}
+
+/** A row of a run that failed has no files: there is nothing to plan but the row. */
+async function planFor(repository: Repository, backup: BackupJob): Promise<DeletePlan> {
+  const place = { vmContextId: backup.vm_context_id, diskId: backup.disk_id };
+  try {
+    return await repository.planDelete(place, backup.id);
+  } catch (error) {
+    if (!isChainkeepError(error, 'BACKUP_NOT_FOUND') || backup.status === 'running') throw error;
+    return { place, backupId: backup.id, files: [], freedBytes: 0 };
+  }
+}

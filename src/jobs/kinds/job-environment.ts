@@ -1,0 +1,21 @@
+// What the kinds of jobs work with: the catalog, the configured repositories, who this process is.
+
+import { findBackupJob } from '../../catalog/backup-jobs.ts';
+import type { Catalog } from '../../catalog/catalog.ts';
+import type { Owner } from '../../catalog/owner-fields.ts';
+import type { RepositoryManager } from '../../control/repository-manager.ts';
+import type { Clock } from '../../plumbing/clock.ts';
+
+/** What the catalog knows of a backup whose sidecar is not there. */
+export async function fateOf({ catalog }: JobEnvironment, backupId: string): Promise<'dead' | 'unknown' | 'completed'> {
+  const row = await findBackupJob(catalog, backupId);
+  if (!row) return 'unknown';
+  return row.status === 'completed' ? 'completed' : 'dead';
+}
+
+export interface JobEnvironment {
+  readonly catalog: Catalog;
+  readonly clock: Clock;
+  readonly owner: Owner;
+  readonly repositories: RepositoryManager;
+}

@@ -1,0 +1,121 @@
+// The verify job: one backup with what it stands on, all of a VM, or a whole repository against the catalog.
+
+import type { Damage, JobWatch, VerifyInput, VerifyOutcome } from '../../app-interface.ts';
+import { type BackupJob, selectBackupJobs, updateBackupJob } from '../../catalog/backup-jobs.ts';
+import type { BackupRepository } from '../../catalog/backup-repositories.ts';
+import { isoTime } from '../../plumbing/clock.ts';
+import type { DiskPlace } from '../../repository/layout.ts';
+import type { Repository } from '../../repository/repository.ts';
+import type { NamedDamage } from '../../repository/verify-disk.ts';
+import type { JobContext } from '../job.ts';
+import { runJob } from '../runner.ts';
+import type { JobEnvironment } from './job-environment.ts';
+
+/** What to verify, resolved: in each repository the disks, and of each disk these backups (all of them without). */
+export interface VerifyScope {
+  readonly row: BackupRepository;
+  /** Undefined: every disk that lies in the repository. */
+  readonly places?: readonly DiskPlace[];
+  readonly only?: readonly string[];
+}
+
+interface Tally {
+  checked: number;
+  clusters: number;
+  bytes: number;
+  readonly damaged: Damage[];
+}
+
+export async function verify(environment: JobEnvironment, scopes: readonly VerifyScope[], input: VerifyInput, watch: JobWatch): Promise<VerifyOutcome> {
+  const spec = { jobType: 'verify', operation: `verify ${describe(input)}${input.quick ? ' (metadata only)' : ''}`, metadata: { ...input } };
+  const { jobId, result } = await runJob(environment, spec, watch, async (job) => {
+    const tally: Tally = { checked: 0, clusters: 0, bytes: 0, damaged: [] };
+    for (const scope of scopes) await job.step(`repository ${scope.row.name}`, () => verifyScope(environment, scope, input, job, tally));
+    return tally;
+  });
+  return { job_id: jobId, ...result };
+}
+
+async function verifyScope(environment: JobEnvironment, scope: VerifyScope, input: VerifyInput, job: JobContext, tally: Tally): Promise<void> {
+  const { repository } = await environment.repositories.openRepository(scope.row, job.logger);
+  try {
+    const rows = await selectBackupJobs(environment.catalog, { repositoryId: scope.row.id, statuses: ['completed'] });
+    const places = scope.places ?? (await everyPlace(repository, rows));
+    for (const place of places) {
+      const expected = rows.filter((row) => row.vm_context_id === place.vmContextId && row.disk_id === place.diskId);
+      await verifyPlace(environment, repository, { place, expected, ...(scope.only ? { only: scope.only } : {}) }, input, job, tally);
+    }
+  } finally {
+    await repository.close();
+  }
+}
+
+interface PlaceToVerify {
+  readonly place: DiskPlace;
+  /** What the catalog says must be there. */
+  readonly expected: readonly BackupJob[];
+  readonly only?: readonly string[];
+}
+
+async function verifyPlace(
+  environment: JobEnvironment,
+  repository: Repository,
+  { place, expected, only }: PlaceToVerify,
+  input: VerifyInput,
+  job: JobContext,
+  tally: Tally,
+): Promise<void> {
+  const seen = new Map<string, boolean>();
+  const run = {
+    quick: input.quick,
+    signal: job.signal,
+    onProgress: (done: number) => job.progress(`${place.vmContextId} disk ${place.diskId}`, tally.bytes + done, 0),
+  };
+  for await (const verified of repository.verifyDisk(place, run, only)) {
+    tally.checked++;
+    tally.clusters += verified.clusters;
+    tally.bytes += verified.bytes;
+    const good = verified.damage.length === 0;
+    seen.set(verified.backupId, good);
+    for (const damage of verified.damage) report(damage, job, tally);
+    await remember(environment, expected, verified.backupId, good, input.quick);
+  }
+  // A backup that is gone leaves no trace in the repository; only the catalog knows that there was one.
+  for (const row of expected) {
+    if (seen.has(row.id) || (only && !only.includes(row.id))) continue;
+    const message = 'the backup is in the catalog and not in the repository';
+    report({ backupId: row.id, code: 'BACKUP_NOT_FOUND', message, guestOffset: null, length: null, affects: [row.id] }, job, tally);
+    await remember(environment, expected, row.id, false, false);
+  }
+}
+
+function report(damage: NamedDamage, job: JobContext, tally: Tally): void {
+  const { backupId, code, guestOffset, length, message, affects } = damage;
+  tally.damaged.push({ backup_id: backupId, code, guest_offset: guestOffset, length, message, affects });
+  job.logger.log('error', `backup ${backupId}: ${message}`, { code, guest_offset: guestOffset, length, affects });
+}
+
+/** A passed quick look proves nothing about the data, so it does not count as a verification; damage always does. */
+async function remember({ catalog, clock }: JobEnvironment, expected: readonly BackupJob[], id: string, good: boolean, quick: boolean): Promise<void> {
+  if ((good && quick) || !expected.some((row) => row.id === id)) return;
+  await updateBackupJob(catalog, id, { verified_at: isoTime(clock.now()), verification_status: good ? 'passed' : 'failed' });
+}
+
+async function everyPlace(repository: Repository, rows: readonly BackupJob[]): Promise<DiskPlace[]> {
+  const places = new Map((await repository.listDisks()).map((place) => [keyOf(place), place]));
+  for (const row of rows) {
+    const place = { vmContextId: row.vm_context_id, diskId: row.disk_id };
+    places.set(keyOf(place), place);
+  }
+  return [...places.values()];
+}
+
+function keyOf({ vmContextId, diskId }: DiskPlace): string {
+  return `${vmContextId}/${diskId}`;
+}
+
+function describe(input: VerifyInput): string {
+  if (input.backup !== undefined) return `backup ${input.backup}`;
+  if (input.vm !== undefined) return `all backups of ${input.vm}`;
+  return `repository ${input.repository ?? ''}`;
+}

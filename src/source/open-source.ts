@@ -1,0 +1,111 @@
+// Opens what is backed up as a disk: a file, a block device, an image. The format is what was said, never guessed.
+
+import { fstatSync } from 'node:fs';
+import type { DiskReader } from '../disk/disk-reader.ts';
+import { overlay } from '../disk/overlay.ts';
+import { openRawReader } from '../disk/raw-file-reader.ts';
+import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
+import { openFileSource } from '../plumbing/file-source.ts';
+import { openImageFile } from '../qcow2/open-image-file.ts';
+import { findWriter } from './image-locks.ts';
+
+export interface SourceRequest {
+  /** Absolute path; addresses (nbd://, qmp:, libvirt:) come with the NBD library. */
+  readonly path: string;
+  readonly format: 'raw' | 'qcow2';
+  readonly withBacking: boolean;
+}
+
+export interface OpenedSource {
+  readonly reader: DiskReader;
+  /** For the sidecar: file, device or qcow2. */
+  readonly kind: 'file' | 'device' | 'qcow2';
+  /** What a person should know of it. */
+  readonly notices: readonly string[];
+  /** Throws SOURCE_CHANGED when it has not the size any more that it had when it was opened. */
+  checkUnchanged(): Promise<void>;
+}
+
+export async function openSource(request: SourceRequest): Promise<OpenedSource> {
+  if (/^(nbd|nbds|nbd\+unix|qmp|libvirt):/.test(request.path)) {
+    throw new ChainkeepError('NOT_BUILT_YET', `sources like ${request.path.split(':', 1)[0]}: are not built yet`, {
+      advice: 'back up a file or a block device',
+    });
+  }
+  return request.format === 'raw' ? openRawSource(request.path) : openQcow2Source(request);
+}
+
+const QCOW2_MAGIC = 0x514649fb;
+
+async function openRawSource(path: string): Promise<OpenedSource> {
+  const source = await openFileSource(path);
+  const { fd = -1, size } = source;
+  const device = fstatSync(fd).isBlockDevice();
+  const notices: string[] = [];
+  if (size >= 4) {
+    const first = Buffer.alloc(4);
+    await source.read(first, 0);
+    // A guest can write such a header into its own disk, so this is a notice and no reason to read it in another way.
+    if (first.readUInt32BE(0) === QCOW2_MAGIC) notices.push(`${path} begins like a QCOW2 image and is backed up as raw bytes; for its disk say --format qcow2`);
+  }
+  const writer = findWriter(path);
+  if (writer) notices.push(`${path} is open for writing in a running VM (${writer}): the backup may hold a state between two moments`);
+  return {
+    reader: openRawReader(source),
+    kind: device ? 'device' : 'file',
+    notices,
+    checkUnchanged: async () => {
+      const now = device ? await deviceSizeNow(path) : fstatSync(fd).size;
+      if (now !== size) throw changed(path, size, now);
+    },
+  };
+}
+
+async function deviceSizeNow(path: string): Promise<number> {
+  const again = await openFileSource(path);
+  await again.close();
+  return again.size;
+}
+
+async function openQcow2Source({ path, withBacking }: SourceRequest): Promise<OpenedSource> {
+  const writer = findWriter(path);
+  if (writer) {
+    throw new ChainkeepError('SOURCE_INVALID', `${path} is open for writing in a running VM (${writer})`, {
+      advice: 'shut the VM down, or back up a snapshot of the image',
+      context: { path },
+    });
+  }
+  try {
+    const { layers, warnings } = await openImageFile(path, 'qcow2', withBacking ? 'same-folder' : 'refuse');
+    const reader = overlay(layers);
+    const size = fileSize(path);
+    return {
+      reader,
+      kind: 'qcow2',
+      notices: warnings,
+      checkUnchanged: async () => {
+        const now = await size();
+        if (now.now !== now.then) throw changed(path, now.then, now.now);
+      },
+    };
+  } catch (error) {
+    if (!isChainkeepError(error, 'QCOW2_INVALID')) throw error;
+    throw new ChainkeepError('SOURCE_INVALID', `${path} is not a usable QCOW2 image: ${error.message}`, {
+      advice: 'say --format raw for a raw disk; look at the image with: chainkeep image check',
+      context: { path },
+      cause: error,
+    });
+  }
+}
+
+function fileSize(path: string): () => Promise<{ then: number; now: number }> {
+  const first = deviceSizeNow(path);
+  return async () => ({ then: await first, now: await deviceSizeNow(path) });
+}
+
+function changed(path: string, before: number, now: number): ChainkeepError {
+  return new ChainkeepError('SOURCE_CHANGED', `${path} had ${before} bytes when the backup began and has ${now} now`, {
+    advice: 'nothing was committed; back the disk up while nothing resizes it',
+    context: { path, size_before: before, size_now: now },
+  });
+}
