@@ -96,6 +96,7 @@ describe('a chain', () => {
     expect(await listDependents(catalog, 'b3')).toEqual([]);
     await deleteBackupJob(catalog, 'b3');
     expect(await findBackupJob(catalog, 'b4')).toMatchObject({ parent_backup_id: null, status: 'failed' });
+    expect(await chainNow(catalog)).toEqual(['b1', 'b2', 2, 110]);
   });
 
   it('of a forgotten repository goes with all its rows, and then the repository can go', async () => {
