@@ -84,7 +84,7 @@ function logCommand(): Command {
     .action(async (id: string, _options: object, command: Command) => {
       const context = cliContext(command);
       const events = await withApp(context, (app) => app.jobEvents(id));
-      printAnswer(context, { job_id: id, events }, () => events.map(renderEvent).join(''));
+      printAnswer(context, { job_id: id, events }, () => (events.length === 0 ? 'nothing was logged\n' : events.map(renderEvent).join('')));
     });
 }
 
