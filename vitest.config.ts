@@ -16,6 +16,7 @@ export default defineConfig({
       provider: 'v8',
       include: ['src/**/*.ts'],
       reporter: ['json'],
+      reportOnFailure: true,
       reportsDirectory: 'coverage',
     },
   },
