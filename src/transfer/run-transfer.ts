@@ -1,13 +1,13 @@
 // Runs a plan: hands units to worker threads, takes their results back in the order of the disk, stops at the first error.
 // It knows no formats and decides nothing; memory is bounded by the window below, whatever the size of the disk.
 
-import { availableParallelism } from 'node:os';
 import type { DiskWriter } from '../disk/disk-writer.ts';
 import type { Compression } from '../disk/extent.ts';
 import type { ByteSink } from '../plumbing/byte-sink.ts';
 import type { ByteSource } from '../plumbing/byte-source.ts';
 import { ChainkeepError, throwIfCancelled } from '../plumbing/errors.ts';
 import { allocateShared } from './served-io.ts';
+import { threadCount } from './idle-workers.ts';
 import { TransferThread } from './transfer-thread.ts';
 import type { ExpectedUse, OutputSetup, Unit, UnitResult, WorkerFailure, WriteTarget } from './unit.ts';
 
@@ -45,7 +45,6 @@ export function unitBytesFor(clusterSize: number): number {
 }
 
 const UNIT_BYTES = 1 << 20;
-const MOST_THREADS = 8;
 // Units handed to one thread ahead of its answers: hides the way to the main thread and back.
 const AHEAD = 4;
 // Units whose results are not consumed yet, all threads together.
@@ -79,7 +78,7 @@ class TransferRun {
 
   constructor(options: TransferOptions) {
     this.#options = options;
-    const count = options.threads ?? Math.min(availableParallelism(), MOST_THREADS);
+    const count = options.threads ?? threadCount();
     this.#threads = Array.from({ length: count }, () => this.#openThread());
     options.signal?.addEventListener('abort', this.#onAbort, { once: true });
   }

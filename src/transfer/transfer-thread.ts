@@ -1,9 +1,10 @@
 // One worker thread as the main thread sees it: gives it units, serves its reads and writes, hears its results.
 
-import { Worker } from 'node:worker_threads';
+import type { Worker } from 'node:worker_threads';
 import type { ByteSource } from '../plumbing/byte-source.ts';
 import { ChainkeepError } from '../plumbing/errors.ts';
 import { type ServedHandlers, serve } from './served-io.ts';
+import { giveBackWorker, takeWorker } from './idle-workers.ts';
 import {
   type FromWorker,
   PIECE,
@@ -14,9 +15,6 @@ import {
   type WorkerFailure,
   type WorkerSetup,
 } from './unit.ts';
-
-// Run from source it is TypeScript, in the published package JavaScript.
-const WORKER = new URL(import.meta.url.endsWith('.ts') ? './worker.ts' : './worker.js', import.meta.url);
 
 export interface ThreadEvents extends ServedHandlers {
   results(results: readonly UnitResult[]): void;
@@ -42,12 +40,13 @@ export class TransferThread {
   constructor(setup: WorkerSetup, events: ThreadEvents) {
     this.#events = events;
     this.#shared = setup.shared;
-    this.#worker = new Worker(WORKER, { workerData: setup });
+    this.#worker = takeWorker();
     this.#worker.on('message', (message: FromWorker) => this.#hear(message));
     this.#worker.on('error', (error) => events.failed(error));
     this.#worker.on('exit', () => {
       if (!this.#ended && !this.#failing) events.failed(new ChainkeepError('INTERNAL', 'internal error: a worker thread ended early'));
     });
+    this.#post({ setup });
   }
 
   /** Units given and not settled yet. */
@@ -69,8 +68,10 @@ export class TransferThread {
   }
 
   async close(): Promise<void> {
+    const clean = this.#ended && !this.#failing;
     this.#ended = true;
-    await this.#worker.terminate();
+    if (clean) giveBackWorker(this.#worker);
+    else await this.#worker.terminate();
     await this.#serving;
   }
 

@@ -129,7 +129,8 @@ export interface WorkOrder {
   readonly sources: readonly (readonly [index: number, fd: number | undefined])[];
 }
 
-export type ToWorker = { readonly order: WorkOrder } | { readonly end: true };
+/** A thread hears a setup, then orders, then the end; and after that the next setup. */
+export type ToWorker = { readonly setup: WorkerSetup } | { readonly order: WorkOrder } | { readonly end: true };
 
 export type FromWorker =
   /** Units taken and settled (credits for new ones) and results that are complete. */

@@ -1,33 +1,39 @@
 // The worker thread of a transfer: takes units, runs them, answers results. Everything in it is synchronous.
 
-import { parentPort, workerData } from 'node:worker_threads';
+import { createRequire } from 'node:module';
+import { fileURLToPath } from 'node:url';
+import { parentPort } from 'node:worker_threads';
 import { loadBlake3 } from '../plumbing/blake3.ts';
 import { loadCrc32c } from '../plumbing/crc32c.ts';
 import { systemCode } from '../plumbing/errors.ts';
 import { readFully, writeFully } from './full-io.ts';
 import { ServedClient, ServedRequestFailed } from './served-io.ts';
-import type { ClusterCodec, FromWorker, OutputSetup, ToWorker, WorkerFailure, WorkerSetup } from './unit.ts';
+import type { ClusterCodec, FromWorker, OutputSetup, ToWorker, WorkerFailure, WorkerSetup, WorkOrder } from './unit.ts';
 import { UnitFailure, type UnitIo, UnitRunner } from './unit-runner.ts';
 
 // How many finished units may wait for their packed run to fill before it is written half full. Bounds what the main
 // thread must hold back to keep the order of the guest.
 const MOST_WAITING = 256;
 
-const port = parentPort;
-if (!port) throw new Error('worker.ts runs only as a worker thread');
-const setup = workerData as WorkerSetup;
-const sources = new Map<number, number | undefined>();
-const served = new ServedClient(setup.shared, (request) => post({ request }));
-const runner = new UnitRunner(setup, openIo(setup.output), {
-  blake3: await loadBlake3(),
-  crc32c: loadCrc32c(),
-  codec: await lazyCodec(setup.codec),
-});
+const parent = parentPort;
+if (!parent) throw new Error('worker.ts runs only as a worker thread');
+const port = parent;
+const blake3 = await loadBlake3();
+const crc32c = loadCrc32c();
+
+/** The transfer this thread works on; threads are used for one after the other. */
+interface Work {
+  readonly runner: UnitRunner;
+  readonly sources: Map<number, number | undefined>;
+}
+
+let work: Work | undefined;
 
 port.on('message', (message: ToWorker) => {
   try {
-    if ('end' in message) end();
-    else order(message);
+    if ('setup' in message) work = begin(message.setup);
+    else if ('end' in message) end();
+    else order(message.order);
   } catch (error) {
     // The main thread has the reason of a served request already.
     if (!(error instanceof ServedRequestFailed || causeOf(error) instanceof ServedRequestFailed)) post({ failed: describe(error) });
@@ -35,23 +41,31 @@ port.on('message', (message: ToWorker) => {
   }
 });
 
-function order({ order: { units, sources: named } }: Extract<ToWorker, { order: unknown }>): void {
-  for (const [index, fd] of named) sources.set(index, fd);
+function begin(setup: WorkerSetup): Work {
+  const sources = new Map<number, number | undefined>();
+  const served = new ServedClient(setup.shared, (request) => post({ request }));
+  const io = openIo(setup.output, sources, served);
+  return { sources, runner: new UnitRunner(setup, io, { blake3, crc32c, codec: lazyCodec(setup.codec) }) };
+}
+
+function order({ units, sources: named }: WorkOrder): void {
+  if (!work) throw new Error('units came before the setup');
+  for (const [index, fd] of named) work.sources.set(index, fd);
   for (const unit of units) {
-    runner.run(unit);
-    if (runner.waiting > MOST_WAITING) runner.flush();
-    post({ settled: 1, results: runner.take() });
+    work.runner.run(unit);
+    if (work.runner.waiting > MOST_WAITING) work.runner.flush();
+    post({ settled: 1, results: work.runner.take() });
   }
 }
 
 function end(): void {
-  runner.flush();
-  post({ settled: 0, results: runner.take() });
+  work?.runner.flush();
+  post({ settled: 0, results: work?.runner.take() ?? [] });
+  work = undefined;
   post({ ended: true });
-  port?.close();
 }
 
-function openIo(output: OutputSetup): UnitIo {
+function openIo(output: OutputSetup, sources: ReadonlyMap<number, number | undefined>, served: ServedClient): UnitIo {
   const target = output.kind === 'none' ? {} : output.target;
   const { fd, next } = target;
   return {
@@ -75,13 +89,20 @@ function openIo(output: OutputSetup): UnitIo {
   };
 }
 
+interface CodecModule {
+  createClusterCodec(): ClusterCodec;
+}
+
+let codec: { readonly url: string; readonly codec: ClusterCodec } | undefined;
+
 /** The codec loads foreign functions; a transfer that meets no compressed cluster does not pay for them. */
-async function lazyCodec(url: string): Promise<ClusterCodec> {
-  const module: { createClusterCodec(): ClusterCodec } = await import(url);
-  let codec: ClusterCodec | undefined;
+function lazyCodec(url: string): ClusterCodec {
   const open = (): ClusterCodec => {
-    codec ??= module.createClusterCodec();
-    return codec;
+    if (codec?.url !== url) {
+      const module: CodecModule = createRequire(import.meta.url)(fileURLToPath(url));
+      codec = { url, codec: module.createClusterCodec() };
+    }
+    return codec.codec;
   };
   return {
     decompress: (compression, stored, output) => open().decompress(compression, stored, output),
@@ -91,7 +112,7 @@ async function lazyCodec(url: string): Promise<ClusterCodec> {
 }
 
 function post(message: FromWorker): void {
-  port?.postMessage(message);
+  port.postMessage(message);
 }
 
 function causeOf(error: unknown): unknown {

@@ -13,6 +13,7 @@ import type { Guard } from '../../repository/guard.ts';
 import type { Repository } from '../../repository/repository.ts';
 import type { OpenedSource } from '../../source/open-source.ts';
 import { openSource } from '../../source/open-source.ts';
+import { startWorkersAhead } from '../../transfer/idle-workers.ts';
 import type { JobContext } from '../job.ts';
 import { runJob } from '../runner.ts';
 import { backupRow } from './backup-row.ts';
@@ -27,6 +28,7 @@ interface Disk {
 /** Throws before there is a job where the input itself is wrong: a source that is not there, a VM or repository that is not known. */
 export async function backup(environment: JobEnvironment, row: BackupRepository, input: BackupInput, watch: JobWatch): Promise<readonly BackupOutcome[]> {
   checkInput(input);
+  if (!input.dry_run) startWorkersAhead();
   const disks: Disk[] = [];
   try {
     for (const { disk_id: diskId, source: path } of input.disks) {

@@ -11,6 +11,7 @@ import { ChainkeepError, systemCode } from '../../plumbing/errors.ts';
 import { silentLogger } from '../../plumbing/logger.ts';
 import type { OpenedBackup } from '../../repository/open-backup.ts';
 import { restoreBackup } from '../../repository/restore-backup.ts';
+import { startWorkersAhead } from '../../transfer/idle-workers.ts';
 import type { JobContext } from '../job.ts';
 import { runJob } from '../runner.ts';
 import type { JobEnvironment } from './job-environment.ts';
@@ -21,6 +22,7 @@ export async function restore(environment: JobEnvironment, backup: BackupJob, in
   const target = resolve(input.target);
   const kind = inspectTarget(input.target);
   refuseTarget(kind, target, input);
+  if (!input.dry_run) startWorkersAhead();
   const row = await environment.repositories.getRepository(backup.repository_id);
   const place = { vmContextId: backup.vm_context_id, diskId: backup.disk_id };
   const began = environment.clock.monotonic();

@@ -7,6 +7,7 @@ import { isoTime } from '../../plumbing/clock.ts';
 import type { DiskPlace } from '../../repository/layout.ts';
 import type { Repository } from '../../repository/repository.ts';
 import type { NamedDamage } from '../../repository/verify-disk.ts';
+import { startWorkersAhead } from '../../transfer/idle-workers.ts';
 import type { JobContext } from '../job.ts';
 import { runJob } from '../runner.ts';
 import type { JobEnvironment } from './job-environment.ts';
@@ -27,6 +28,7 @@ interface Tally {
 }
 
 export async function verify(environment: JobEnvironment, scopes: readonly VerifyScope[], input: VerifyInput, watch: JobWatch): Promise<VerifyOutcome> {
+  if (!input.quick) startWorkersAhead();
   const spec = { jobType: 'verify', operation: `verify ${describe(input)}${input.quick ? ' (metadata only)' : ''}`, metadata: { ...input } };
   const { jobId, result } = await runJob(environment, spec, watch, async (job) => {
     const tally: Tally = { checked: 0, clusters: 0, bytes: 0, damaged: [] };
