@@ -48,15 +48,16 @@ function offlineError(path: string, what: string, cause?: unknown): ChainkeepErr
 }
 
 /** Makes the root and what is missing above it, each entry durable before the next. */
-async function makeRoot(path: string): Promise<void> {
+async function makeRoot(path: string, parentIsThere = false): Promise<void> {
   try {
     await mkdir(path, { mode: 0o700 });
   } catch (error) {
     const code = systemCode(error);
     if (code === 'EEXIST') return;
-    if (code !== 'ENOENT' || path === dirname(path)) throw makeError(path, error);
+    // Below /proc and the like nothing can be made, and the kernel calls that ENOENT too: ask once more, not for ever.
+    if (code !== 'ENOENT' || parentIsThere || path === dirname(path)) throw makeError(path, error);
     await makeRoot(dirname(path));
-    return makeRoot(path);
+    return makeRoot(path, true);
   }
   await syncFolder(dirname(path));
 }
