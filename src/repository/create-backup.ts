@@ -228,6 +228,8 @@ async function commit(context: RepositoryContext, sidecar: Sidecar, parent: Side
     if (found.content_root === parent.content_root) return;
     throw new ChainkeepError('CHAIN_CORRUPT', `the parent ${parent.backup_id} was replaced while backup ${sidecar.backup_id} was made`);
   } catch (error) {
+    // Without the lease somebody may have built on it meanwhile: then it is for verify to name, not for us to remove.
+    await run.guard.assertHeld();
     await store.delete(name);
     throw error;
   }

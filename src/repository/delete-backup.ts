@@ -26,6 +26,7 @@ export async function planDelete(context: RepositoryContext, place: DiskPlace, b
     });
   }
   refuseDependents(folder, backupId);
+  refuseHidden(folder, backupId);
   const files = await listFiles(context, place, backupId);
   return { place, backupId, files: files.map(({ name }) => name), freedBytes: files.reduce((sum, { size }) => sum + size, 0) };
 }
@@ -73,6 +74,17 @@ function refuseDependents(folder: DiskFolder, backupId: string): void {
   throw new ChainkeepError('BACKUP_HAS_DEPENDENTS', `backup ${backupId} is needed by ${needed.length} other backup${needed.length > 1 ? 's' : ''}`, {
     advice: 'delete the newest backups first, or thin the chain out with: chainkeep prune',
     context: { backup_id: backupId, dependents: needed.map((sidecar) => sidecar.backup_id) },
+  });
+}
+
+/** A sidecar nobody can read may be that of a child; children are younger, for ids follow the time. */
+function refuseHidden(folder: DiskFolder, backupId: string): void {
+  const readable = new Set(folder.sidecars.map((sidecar) => sidecar.backup_id));
+  const hidden = [...folder.damaged.keys()].find((id) => id > backupId && !readable.has(id));
+  if (hidden === undefined) return;
+  throw new ChainkeepError('CHAIN_CORRUPT', `backup ${hidden} of the same disk is damaged, and may need ${backupId}`, {
+    advice: 'bring its sidecar back from a copy, or delete the damaged one first',
+    context: { backup_id: backupId, damaged_backup_id: hidden },
   });
 }
 

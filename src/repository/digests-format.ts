@@ -1,7 +1,7 @@
 // What lies in a digests file, byte by byte; docs/format/digests.md draws it. Integers are big-endian.
 //
 //   header    64 bytes   magic "CKDIGEST", version u32, algorithm u32 (1 = BLAKE3), cluster bits u32, range clusters u32,
-//                        disk size u64, generation u32, zero
+//                        disk size u64, generation u64, zero
 //   sections             one for each range in which the image decides something, in guest order: RECORD_BYTES a record
 //   ranges    32 bytes each: one hash per range of what the restore point reads as (all zero: the range reads as zeros)
 //   pages                the index of the sections: INDEX_BYTES an entry, PAGE_ENTRIES entries a page
@@ -55,7 +55,7 @@ export function encodeDigestsHeader(header: DigestsHeader): Buffer {
   bytes.writeUInt32BE(Math.log2(header.clusterSize), 16);
   bytes.writeUInt32BE(RANGE_CLUSTERS, 20);
   bytes.writeBigUInt64BE(BigInt(header.totalBytes), 24);
-  bytes.writeUInt32BE(header.generation, 32);
+  bytes.writeBigUInt64BE(BigInt(header.generation), 32);
   return bytes;
 }
 
@@ -64,7 +64,7 @@ export function parseDigestsHeader(bytes: Buffer): DigestsHeader | undefined {
   const header = {
     clusterSize: 2 ** bytes.readUInt32BE(16),
     totalBytes: Number(bytes.readBigUInt64BE(24)),
-    generation: bytes.readUInt32BE(32),
+    generation: Number(bytes.readBigUInt64BE(32)),
   };
   return bytes.equals(encodeDigestsHeader(header)) ? header : undefined;
 }

@@ -32,7 +32,7 @@ export interface PlacedFile {
   readonly generation?: number;
 }
 
-const DISK_FILE = /^vms\/([a-z0-9-]{1,64})\/disk-(\d{1,9})\/([a-z0-9-]{1,64})\.(?:(qcow2)|(json)|(?:(\d{1,9})\.digests))$/;
+const DISK_FILE = /^vms\/([a-z0-9-]{1,64})\/disk-(\d{1,9})\/([a-z0-9-]{1,64})\.(?:(qcow2)|(json)|(?:(\d{1,16})\.digests))$/;
 
 /** What a blob name means, or undefined when it is none of ours. */
 export function parseFileName(name: string): PlacedFile | undefined {

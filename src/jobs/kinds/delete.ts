@@ -1,10 +1,10 @@
 // The delete job: removes a backup nothing needs, first from the repository, then from the catalog.
 
 import type { DeleteOutcome, JobWatch } from '../../app-interface.ts';
-import type { BackupJob } from '../../catalog/backup-jobs.ts';
+import { type BackupJob, selectBackupJobs } from '../../catalog/backup-jobs.ts';
 import { deleteBackupJob } from '../../catalog/complete-backup.ts';
 import { withLease } from '../../control/lease.ts';
-import { isChainkeepError } from '../../plumbing/errors.ts';
+import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
 import { silentLogger } from '../../plumbing/logger.ts';
 import type { DeletePlan } from '../../repository/delete-backup.ts';
 import type { Repository } from '../../repository/repository.ts';
@@ -35,7 +35,10 @@ export async function deleteBackup(environment: JobEnvironment, backup: BackupJo
     try {
       const lease = { repositoryId: row.id, ...place, jobId: job.jobId, owner, logger: job.logger };
       return await withLease(catalog, lease, async (guard) => {
-        const plan = await job.step('plan', () => planFor(repository, backup));
+        const plan = await job.step('plan', async () => {
+          await refuseMissing(environment, repository, backup);
+          return planFor(repository, backup);
+        });
         await job.step('repository', () => repository.runDelete(plan, guard));
         await job.step('catalog', () => deleteBackupJob(catalog, backup.id));
         return plan.freedBytes;
@@ -45,6 +48,20 @@ export async function deleteBackup(environment: JobEnvironment, backup: BackupJo
     }
   });
   return { job_id: jobId, backup_id: backup.id, freed_bytes: result };
+}
+
+/** A younger backup that the catalog calls completed and the repository has lost may need this one. */
+async function refuseMissing({ catalog }: JobEnvironment, repository: Repository, backup: BackupJob): Promise<void> {
+  const place = { vmContextId: backup.vm_context_id, diskId: backup.disk_id };
+  const rows = await selectBackupJobs(catalog, { ...place, repositoryId: backup.repository_id, statuses: ['completed'] });
+  const { sidecars, damaged } = await repository.readDisk(place);
+  const there = new Set([...sidecars.map((sidecar) => sidecar.backup_id), ...damaged.keys()]);
+  const lost = rows.find((row) => row.id > backup.id && !there.has(row.id));
+  if (!lost) return;
+  throw new ChainkeepError('CHAIN_CORRUPT', `backup ${lost.id} of the same disk is missing in the repository, and may need ${backup.id}`, {
+    advice: 'bring its files back from a copy, or delete the missing one first',
+    context: { backup_id: backup.id, missing_backup_id: lost.id },
+  });
 }
 
 /** A row of a run that failed has no files: there is nothing to plan but the row. */
