@@ -1,6 +1,5 @@
 // The only place that wires rooms together: catalog, repositories, jobs. What it makes is the App of app-interface.ts.
 
-import { mkdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type * as view from './app-interface.ts';
 import { listChains } from './catalog/backup-chains.ts';
@@ -16,6 +15,7 @@ import { getVmContext, listVmContexts, updateVmContext } from './catalog/vm-cont
 import { backupDetails, jobView, repositoryView } from './app-views.ts';
 import { ChainkeepError, systemCode } from './plumbing/errors.ts';
 import { type Clock, systemClock } from './plumbing/clock.ts';
+import { makeFolder } from './plumbing/make-folder.ts';
 import { silentLogger } from './plumbing/logger.ts';
 import type { JobEnvironment } from './jobs/kinds/job-environment.ts';
 import type { VerifyScope } from './jobs/kinds/verify.ts';
@@ -27,7 +27,7 @@ const BACKUP_STATUSES: readonly BackupStatus[] = ['pending', 'running', 'complet
 /** Opens the catalog of `home`, making both at first use, and settles what dead processes have left. */
 export async function openApp(options: view.AppOptions): Promise<view.App> {
   try {
-    await mkdir(options.home, { recursive: true, mode: 0o700 });
+    makeFolder(options.home, 0o700);
   } catch (error) {
     throw new ChainkeepError('CONFIG_INVALID', `the home folder ${options.home} cannot be made: ${systemCode(error) ?? String(error)}`, {
       advice: 'choose another one with --home, or set CHAINKEEP_HOME',

@@ -1,11 +1,12 @@
 // Opens the database that a URL names, makes it when it is missing, and brings its tables up to date.
 // It must stay cheap: what a current database does not need (migrations, the query builder) is not loaded.
 
-import { closeSync, existsSync, mkdirSync, openSync } from 'node:fs';
+import { closeSync, existsSync, openSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type { Database } from 'better-sqlite3';
 import type { Clock } from '../plumbing/clock.ts';
 import { ChainkeepError } from '../plumbing/errors.ts';
+import { makeFolder } from '../plumbing/make-folder.ts';
 import type { Catalog } from './catalog.ts';
 import { catalogError } from './database-error.ts';
 import { readSchemaVersion, SCHEMA_VERSION } from './schema-version.ts';
@@ -63,7 +64,7 @@ async function openSqlite(path: string, timeout: number): Promise<Database> {
 
 /** Nobody else may read it; SQLite gives its side files the mode of the database. */
 function createPrivateFile(path: string): void {
-  mkdirSync(dirname(path), { recursive: true, mode: 0o700 });
+  makeFolder(dirname(path), 0o700);
   closeSync(openSync(path, 'a', 0o600));
 }
 
