@@ -13,14 +13,33 @@ export interface Column<Row> {
 /** Columns that no cell exceeds: ids (64 characters) fit, a name of 4 KiB does not break the table. */
 const MAX_CELL = 64;
 
+interface Cell {
+  readonly text: string;
+  readonly width: number;
+}
+
 /** The table with a line of titles, each line ended by a newline; trailing blanks are dropped. */
 export function renderTable<Row>(columns: readonly Column<Row>[], rows: readonly Row[]): string {
-  const lines = [columns.map((column) => column.title), ...rows.map((row) => columns.map((column) => showCell(column.cell(row))))];
-  const widths = columns.map((_, index) => lines.reduce((widest, line) => Math.max(widest, textWidth(line[index] ?? '')), 0));
-  return lines
-    .map((line) => line.map((cell, index) => padToWidth(cell, widths[index] ?? 0, columns[index]?.side ?? 'left')).join('  '))
-    .map((line) => `${line.trimEnd()}\n`)
-    .join('');
+  // Names, types and sizes come again and again in ten thousand rows: each text is looked at once.
+  const known = new Map<string, Cell>();
+  const filled = columns.map((column) => fillColumn(column, rows, known));
+  const lines: string[] = [];
+  for (let line = 0; line <= rows.length; line++) {
+    lines.push(
+      filled
+        .map((cells) => cells[line] ?? '')
+        .join('  ')
+        .trimEnd(),
+    );
+  }
+  return `${lines.join('\n')}\n`;
+}
+
+/** The title and all cells of a column, padded to the widest of them. */
+function fillColumn<Row>({ title, cell, side }: Column<Row>, rows: readonly Row[], known: Map<string, Cell>): string[] {
+  const cells = [{ text: title, width: textWidth(title) }, ...rows.map((row) => showCell(cell(row), known))];
+  const width = cells.reduce((widest, { width }) => Math.max(widest, width), 0);
+  return cells.map((shown) => padToWidth(shown.text, width - shown.width, side ?? 'left'));
 }
 
 /** Names and values below each other; a value may be longer than a cell of a table. Undefined and null values are shown as `-`. */
@@ -31,6 +50,12 @@ export function renderFields(fields: Readonly<Record<string, string | null | und
     .join('');
 }
 
-function showCell(text: string): string {
-  return cutToWidth(safeText(text), MAX_CELL);
+function showCell(text: string, known: Map<string, Cell>): Cell {
+  let cell = known.get(text);
+  if (!cell) {
+    const shown = cutToWidth(safeText(text), MAX_CELL);
+    cell = { text: shown, width: textWidth(shown) };
+    known.set(text, cell);
+  }
+  return cell;
 }

@@ -41,8 +41,7 @@ export function cutToWidth(text: string, columns: number): string {
   return text;
 }
 
-/** `text` filled with blanks up to `columns`. */
-export function padToWidth(text: string, columns: number, side: 'left' | 'right'): string {
-  const blanks = ' '.repeat(Math.max(0, columns - textWidth(text)));
-  return side === 'right' ? blanks + text : text + blanks;
+/** `text` with `blanks` blanks behind it (side left) or in front of it. */
+export function padToWidth(text: string, blanks: number, side: 'left' | 'right'): string {
+  return side === 'right' ? ' '.repeat(blanks) + text : text + ' '.repeat(blanks);
 }

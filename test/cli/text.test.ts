@@ -103,9 +103,9 @@ describe('width', () => {
   });
 
   it('fills up with blanks', () => {
-    expect(padToWidth('文', 4, 'left')).toBe('文  ');
-    expect(padToWidth('7', 3, 'right')).toBe('  7');
-    expect(padToWidth('longer', 3, 'left')).toBe('longer');
+    expect(padToWidth('文', 2, 'left')).toBe('文  ');
+    expect(padToWidth('7', 2, 'right')).toBe('  7');
+    expect(padToWidth('longer', 0, 'left')).toBe('longer');
   });
 });
 
