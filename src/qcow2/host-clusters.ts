@@ -65,6 +65,13 @@ export class HostClusters {
     return count === MOST ? (this.#many.get(index) ?? MOST) : count;
   }
 
+  /** The first cluster from `index` on that has a reference, `end` where there is none in front of it. */
+  nextReferenced(index: number, end: number): number {
+    let next = index;
+    while (next < end && this.#references[next] === 0) next += 1;
+    return next;
+  }
+
   markStoredOne(index: number): void {
     this.#marks[index] = (this.#marks[index] ?? 0) | STORED_ONE;
   }

@@ -43,11 +43,16 @@ export interface MappedImage {
 export async function* readMappings(image: MappedImage, range: ByteRange): AsyncGenerator<Mapping> {
   const guard = new ExpansionGuard(image);
   let waiting: Mapping | undefined;
-  for await (const mapping of walkTables(image, range, guard)) {
-    guard.countMapping(mapping);
-    const joined = waiting && join(waiting, mapping);
-    if (waiting && !joined) yield waiting;
-    waiting = joined ?? mapping;
+  try {
+    for await (const mapping of walkTables(image, range, guard)) {
+      guard.countMapping(mapping);
+      const joined = waiting && join(waiting, mapping);
+      if (waiting && !joined) yield waiting;
+      waiting = joined ?? mapping;
+    }
+  } catch (error) {
+    if (waiting) yield waiting; // what lies in front of the damage can be read
+    throw error;
   }
   if (waiting) yield waiting;
 }
@@ -103,13 +108,14 @@ async function* walkTables(image: MappedImage, range: ByteRange, guard: Expansio
     const index = Math.floor(at / tableRange);
     const page = await loadL1Page(image, index);
     const missing = countMissing(page, index, Math.ceil(end / tableRange));
-    if (missing > 0) {
-      const stop = Math.min(end, (index + missing) * tableRange);
+    const tables = missing > 0 ? [] : await loadTables(image, page, index, Math.ceil(end / tableRange));
+    if (tables.length === 0) {
+      // No table although the entry is not zero: reserved bits alone, which a reader that is not strict ignores.
+      const stop = Math.min(end, (index + Math.max(1, missing)) * tableRange);
       yield unallocated(at, stop - at);
       at = stop;
       continue;
     }
-    const tables = await loadTables(image, page, index, Math.ceil(end / tableRange));
     guard.countTables(tables.length, at);
     for (const [number, table] of tables.entries()) {
       const stop = Math.min(end, (index + number + 1) * tableRange);
@@ -157,8 +163,8 @@ async function loadTables(image: MappedImage, page: L1Page, index: number, end: 
   for (let next = index; next < stop; next += 1) {
     const found = locateTable(image, page, next);
     // A broken entry further on is thrown when the walk gets there: what lies in front of it can be read.
-    if (found.offset === 0 || (found.problem && next > index)) break;
-    if (found.problem) throw found.problem;
+    if (found.problem && next === index) throw found.problem;
+    if (found.problem || found.offset === 0) break;
     offsets.push(found.offset);
   }
   return image.tables.load(offsets, clusterSize);

@@ -7,40 +7,62 @@ import { REFCOUNT_TABLE_ENTRY_LENGTH, readRefcount, readRefcountTableEntry, refc
 
 const PAGE_BYTES = 65_536;
 
+/** A part of the window that one refcount block counts. */
+interface CountedPart {
+  /** Numbers of the first cluster and of the one behind the last. */
+  readonly from: number;
+  readonly to: number;
+  /** Undefined where there is no block: the counts are zeros. */
+  readonly block: DataView | undefined;
+  /** Index in the block of the count of `from`. */
+  readonly index: number;
+}
+
 /** Marks the clusters of the window whose stored refcount is one. */
 export async function markStoredOnes(run: CheckRun): Promise<void> {
-  const { window } = run;
-  await eachStored(run, (cluster, stored) => {
-    if (stored === 1) window.markStoredOne(cluster - window.first);
-  });
+  const { window, header } = run;
+  for await (const { from, to, block, index } of countedParts(run)) {
+    if (!block) continue;
+    for (let number = 0; number < to - from; number += 1) {
+      if (readRefcount(block, index + number, header.refcountOrder) === 1) window.markStoredOne(from - window.first + number);
+    }
+  }
 }
 
 /** Compares stored and counted references of the window: too many are leaks, too few are corruption. */
 export async function compareRefcounts(run: CheckRun): Promise<void> {
   const { window, findings, header } = run;
-  await eachStored(run, (cluster, stored) => {
-    const counted = window.references(cluster - window.first);
-    if (stored > 0 || counted > 0) findings.lastCluster = Math.max(findings.lastCluster, cluster);
-    if (stored === counted) return;
-    const kind = stored > counted ? 'leak' : 'corruption';
-    findings.add(
-      kind,
-      `the cluster at ${cluster * header.clusterSize} of the file has refcount ${stored}, ${counted} references were found`,
-    );
-  });
+  for await (const { from, to, block, index } of countedParts(run)) {
+    for (
+      let number = block ? 0 : window.nextReferenced(from - window.first, to - window.first) - (from - window.first);
+      number < to - from;
+      number += 1
+    ) {
+      const stored = block ? readRefcount(block, index + number, header.refcountOrder) : 0;
+      const counted = window.references(from - window.first + number);
+      if (stored === 0 && counted === 0) continue;
+      findings.lastCluster = from + number;
+      if (stored !== counted) tell(run, from + number, stored, counted);
+    }
+  }
 }
 
-/** Every cluster of the window, ascending, with its stored refcount; 0 where there is no block for it. */
-async function eachStored(run: CheckRun, visit: (cluster: number, stored: number) => void): Promise<void> {
+function tell({ findings, header }: CheckRun, cluster: number, stored: number, counted: number): void {
+  const kind = stored > counted ? 'leak' : 'corruption';
+  findings.add(kind, `the cluster at ${cluster * header.clusterSize} of the file has refcount ${stored}, ${counted} references were found`);
+}
+
+async function* countedParts(run: CheckRun): AsyncGenerator<CountedPart> {
   const { clusterBits, clusterSize, refcountOrder } = run.header;
   const perBlock = refcountsPerBlock(clusterBits, refcountOrder);
   const end = run.window.first + run.window.count;
-  for (let cluster = run.window.first; cluster < end; ) {
+  for (let from = run.window.first; from < end; ) {
     throwIfCancelled(run.signal);
-    const blockEnd = Math.min(end, (Math.floor(cluster / perBlock) + 1) * perBlock);
-    const offset = await locateBlock(run, Math.floor(cluster / perBlock));
+    const to = Math.min(end, (Math.floor(from / perBlock) + 1) * perBlock);
+    const offset = await locateBlock(run, Math.floor(from / perBlock));
     const [block] = offset === 0 ? [] : await run.tables.load([offset], clusterSize);
-    for (; cluster < blockEnd; cluster += 1) visit(cluster, block ? readRefcount(block, cluster % perBlock, refcountOrder) : 0);
+    yield { from, to, block, index: from % perBlock };
+    from = to;
   }
 }
 

@@ -1,11 +1,14 @@
 // Tables of images in memory, up to a number of bytes, the longest unused leaving first; one cache may serve a whole chain.
 // It must not know what a table means.
 
+import { setImmediate as nextTurn } from 'node:timers/promises';
 import type { ByteSource } from '../plumbing/byte-source.ts';
 
 export const DEFAULT_TABLE_CACHE_BYTES = 16 * 1024 ** 2;
 /** Neighbouring tables are read at once up to this many bytes. */
 const MOST_BYTES_AT_ONCE = 1024 ** 2;
+/** A long walk over tables in memory lets others have their turn after so many milliseconds. */
+const LONGEST_TURN_MS = 20;
 
 export interface TableCache {
   get(key: string): DataView | undefined;
@@ -44,6 +47,7 @@ export class TableReader {
   readonly #source: ByteSource;
   readonly #cache: TableCache;
   readonly #prefix: number;
+  #turnStarted = performance.now();
 
   constructor(source: ByteSource, cache: TableCache) {
     this.#source = source;
@@ -67,12 +71,20 @@ export class TableReader {
       if (table) found.set(offset, table);
       else missing.push(offset);
     }
+    if (missing.length === 0) await this.#giveTurn();
     const read = await Promise.all(groupNeighbours(missing, length).map((group) => this.#readGroup(group, length)));
     for (const [offset, table] of read.flat()) {
       this.#cache.put(this.#key(offset, length), table);
       found.set(offset, table);
     }
     return offsets.flatMap((offset) => found.get(offset) ?? []);
+  }
+
+  /** Without I/O nothing else in this process would run while a table of an image is walked a million times. */
+  async #giveTurn(): Promise<void> {
+    if (performance.now() - this.#turnStarted < LONGEST_TURN_MS) return;
+    await nextTurn();
+    this.#turnStarted = performance.now();
   }
 
   async #readGroup(group: readonly number[], length: number): Promise<[number, DataView][]> {
