@@ -1,15 +1,12 @@
 // `image convert`: an image in another format. The target is a new file that exists whole or not at all, or a device.
 
-import { statSync } from 'node:fs';
-import { openDeviceWriter } from '../../../disk/device-writer.ts';
 import type { DiskReader } from '../../../disk/disk-reader.ts';
-import type { DiskWriter } from '../../../disk/disk-writer.ts';
 import type { Compression } from '../../../disk/extent.ts';
-import { createFileWriter } from '../../../disk/file-writer.ts';
+import { openTarget } from '../../../disk/open-target.ts';
 import { overlay } from '../../../disk/overlay.ts';
 import { openWriterSink } from '../../../disk/writer-sink.ts';
 import { loadBlake3 } from '../../../plumbing/blake3.ts';
-import { ChainkeepError, systemCode } from '../../../plumbing/errors.ts';
+import { ChainkeepError } from '../../../plumbing/errors.ts';
 import { CLUSTER_CODEC_URL } from '../../../qcow2/cluster-codec-url.ts';
 import { ImageBuilder } from '../../../qcow2/image-builder.ts';
 import { DEFAULT_CLUSTER_SIZE, planLayout } from '../../../qcow2/image-layout.ts';
@@ -59,39 +56,12 @@ export async function convertImage(context: CliContext, choice: ConvertChoice): 
 }
 
 async function copy(disk: DiskReader, choice: ConvertChoice, options: CopyOptions): Promise<CopiedBytes> {
-  if (choice.format === 'raw') return copyToDisk(disk, await openTarget(choice, disk.size), options);
+  const request = { path: choice.target, format: choice.format, force: choice.force };
+  if (choice.format === 'raw') return copyToDisk(disk, await openTarget(request, disk.size), options);
   const layout = planLayout(disk.size, options.clusterSize);
-  const sink = openWriterSink(await openTarget(choice, 0), layout.headLength);
+  const sink = openWriterSink(await openTarget(request, disk.size), layout.headLength);
   const tables = new ImageBuilder({ layout, sink, blake3: await loadBlake3(), compression: choice.compression });
   return copyToImage(disk, { ...options, tables, sink, compression: choice.compression });
-}
-
-/** `size`: bytes that the target must have from the start. */
-async function openTarget({ target, format, force }: ConvertChoice, size: number): Promise<DiskWriter> {
-  const kind = kindOf(target);
-  if (kind === 'other' || (kind === 'device' && format !== 'raw')) {
-    const wanted = format === 'raw' ? 'a file or a block device' : 'a file';
-    throw new ChainkeepError('TARGET_INVALID', `${target} is not ${wanted}`, { advice: 'name a new file', context: { target } });
-  }
-  if (kind !== 'nothing' && !force) {
-    const advice = kind === 'device' ? 'writing to a device always needs --force' : 'choose another name, or replace it with --force';
-    throw new ChainkeepError('TARGET_EXISTS', `${target} exists already`, { advice, context: { target } });
-  }
-  return kind === 'device' ? openDeviceWriter(target, size) : createFileWriter(target, { size, replace: force });
-}
-
-function kindOf(target: string): 'nothing' | 'file' | 'device' | 'other' {
-  try {
-    const stat = statSync(target);
-    if (stat.isFile()) return 'file';
-    return stat.isBlockDevice() ? 'device' : 'other';
-  } catch (error) {
-    if (systemCode(error) === 'ENOENT') return 'nothing';
-    throw new ChainkeepError('TARGET_INVALID', `${target} cannot be looked at: ${systemCode(error)}`, {
-      advice: 'check the path',
-      cause: error,
-    });
-  }
 }
 
 function explainFailure(failure: WorkerFailure, source: string): ChainkeepError {
