@@ -1,10 +1,14 @@
 // Rows of the catalog as the views of the App: plain values without secrets.
 
-import type { BackupDetails, JobView, RepositoryView } from './app-interface.ts';
+import type { BackupDetails, BackupView, ChainView, JobEventView, JobStepView, JobView, RepositoryView, VmView } from './app-interface.ts';
+import type { ChainListing } from './catalog/backup-chains.ts';
 import type { BackupJob } from './catalog/backup-jobs.ts';
 import type { BackupListing } from './catalog/backup-listing.ts';
 import type { BackupRepository } from './catalog/backup-repositories.ts';
+import type { JobStep } from './catalog/job-steps.ts';
 import type { TrackedJob } from './catalog/job-tracking.ts';
+import type { LogEvent } from './catalog/log-events.ts';
+import type { listVmContexts } from './catalog/vm-contexts.ts';
 import type { Sidecar } from './repository/sidecar-fields.ts';
 
 export function repositoryView(row: BackupRepository, backupCount: number, readOnly: boolean): RepositoryView {
@@ -31,10 +35,46 @@ export function repositoryView(row: BackupRepository, backupCount: number, readO
   };
 }
 
-/** `sidecar`: of a completed backup; what only it knows is null for the others. */
-export function backupDetails(listed: BackupListing, row: BackupJob, sidecar: Sidecar | undefined, dependents: readonly string[]): BackupDetails {
+export function backupView({ chain_id: _chain, ...listed }: BackupListing): BackupView {
+  return listed;
+}
+
+export function chainView(chain: ChainListing): ChainView {
   return {
-    ...listed,
+    chain_id: chain.id,
+    vm_context_id: chain.vm_context_id,
+    disk_id: chain.disk_id,
+    repository: chain.repository,
+    full_backup_id: chain.full_backup_id,
+    latest_backup_id: chain.latest_backup_id,
+    total_backups: chain.total_backups,
+    total_size_bytes: chain.total_size_bytes,
+    backups: chain.backups.map(backupView),
+  };
+}
+
+export function vmView(vm: Awaited<ReturnType<typeof listVmContexts>>[number]): VmView {
+  return {
+    vm_context_id: vm.context_id,
+    vm_name: vm.vm_name,
+    external_id: vm.external_id,
+    platform: vm.platform,
+    backup_count: vm.backup_count,
+    size_bytes: vm.size_bytes,
+    last_backup_at: vm.last_backup_at,
+    created_at: vm.created_at,
+  };
+}
+
+/** `sidecar`: of a completed backup; what only it knows is null for the others. */
+export function backupDetails(
+  listed: BackupListing,
+  row: BackupJob,
+  sidecar: Sidecar | undefined,
+  dependents: readonly string[],
+): BackupDetails {
+  return {
+    ...backupView(listed),
     restore_point_id: row.restore_point_id,
     chain_id: row.chain_id,
     change_id: row.change_id,
@@ -64,4 +104,12 @@ export function jobView(job: TrackedJob): JobView {
     completed_at: job.completed_at,
     metadata: job.metadata ?? {},
   };
+}
+
+export function jobStepView({ seq, name, status, started_at, completed_at, error_message }: JobStep): JobStepView {
+  return { seq, name, status, started_at, completed_at, error_message };
+}
+
+export function jobEventView({ ts, level, message, attrs }: LogEvent): JobEventView {
+  return { ts, level, message, attrs };
 }

@@ -2,8 +2,16 @@
 
 import { join } from 'node:path';
 import type * as view from './app-interface.ts';
+import { backupDetails, backupView, chainView, jobEventView, jobStepView, jobView, repositoryView, vmView } from './app-views.ts';
 import { listChains } from './catalog/backup-chains.ts';
-import { type BackupFilter, type BackupJob, type BackupStatus, listDependents, resolveBackupJob, selectBackupJobs } from './catalog/backup-jobs.ts';
+import {
+  type BackupFilter,
+  type BackupJob,
+  type BackupStatus,
+  listDependents,
+  resolveBackupJob,
+  selectBackupJobs,
+} from './catalog/backup-jobs.ts';
 import { listBackups } from './catalog/backup-listing.ts';
 import type { BackupRepository } from './catalog/backup-repositories.ts';
 import type { Catalog } from './catalog/catalog.ts';
@@ -12,13 +20,12 @@ import { type JobStatus, listTrackedJobs, resolveTrackedJob } from './catalog/jo
 import { listLogEvents } from './catalog/log-events.ts';
 import { openCatalog } from './catalog/open-catalog.ts';
 import { getVmContext, listVmContexts, updateVmContext } from './catalog/vm-contexts.ts';
-import { backupDetails, jobView, repositoryView } from './app-views.ts';
-import { ChainkeepError, systemCode } from './plumbing/errors.ts';
-import { type Clock, systemClock } from './plumbing/clock.ts';
-import { makeFolder } from './plumbing/make-folder.ts';
-import { silentLogger } from './plumbing/logger.ts';
 import type { JobEnvironment } from './jobs/kinds/job-environment.ts';
-import type { VerifyScope } from './jobs/kinds/verify.ts';
+import type { VerifyPlan, VerifyScope } from './jobs/kinds/verify.ts';
+import { type Clock, systemClock } from './plumbing/clock.ts';
+import { ChainkeepError, systemCode } from './plumbing/errors.ts';
+import { silentLogger } from './plumbing/logger.ts';
+import { makeFolder } from './plumbing/make-folder.ts';
 import type { Sidecar } from './repository/sidecar-fields.ts';
 
 const DEFAULT_REPOSITORY = 'default';
@@ -106,7 +113,7 @@ class ChainkeepApp implements view.App {
 
   async verify(input: view.VerifyInput, watch: view.JobWatch): Promise<view.VerifyOutcome> {
     const { verify } = await import('./jobs/kinds/verify.ts');
-    return verify(await this.#open(), await this.#verifyScopes(input), input, watch);
+    return verify(await this.#open(), await this.#planVerify(input), input.quick, watch);
   }
 
   async restore(input: view.RestoreInput, watch: view.JobWatch): Promise<view.RestoreOutcome> {
@@ -116,13 +123,21 @@ class ChainkeepApp implements view.App {
     return restore(await this.#open(), backup, input, watch);
   }
 
-  async deleteBackup(backup: string, options: { readonly vm?: string; readonly dry_run: boolean }, watch: view.JobWatch): Promise<view.DeleteOutcome> {
+  async deleteBackup(
+    backup: string,
+    options: { readonly vm?: string; readonly dry_run: boolean },
+    watch: view.JobWatch,
+  ): Promise<view.DeleteOutcome> {
     const { deleteBackup } = await import('./jobs/kinds/delete.ts');
     return deleteBackup(await this.#open(), await this.#findBackup(backup, options.vm), options.dry_run, watch);
   }
 
-  async listBackups(filter: { readonly vm?: string; readonly repository?: string; readonly status?: string }): Promise<readonly view.BackupView[]> {
-    return listBackups(this.#catalog, await this.#filterFor(filter));
+  async listBackups(filter: {
+    readonly vm?: string;
+    readonly repository?: string;
+    readonly status?: string;
+  }): Promise<readonly view.BackupView[]> {
+    return (await listBackups(this.#catalog, await this.#filterFor(filter))).map(backupView);
   }
 
   async showBackup(backup: string, vm?: string): Promise<view.BackupDetails> {
@@ -137,11 +152,11 @@ class ChainkeepApp implements view.App {
   async listChains(filter: { readonly vm: string; readonly disk_id?: number }): Promise<readonly view.ChainView[]> {
     const { context_id: vmContextId } = await getVmContext(this.#catalog, filter.vm);
     const chains = await listChains(this.#catalog, { vmContextId, ...(filter.disk_id === undefined ? {} : { diskId: filter.disk_id }) });
-    return chains.map((chain) => ({ ...chain, chain_id: chain.id }));
+    return chains.map(chainView);
   }
 
   async listVms(): Promise<readonly view.VmView[]> {
-    return (await listVmContexts(this.#catalog)).map((vm) => ({ ...vm, vm_context_id: vm.context_id }));
+    return (await listVmContexts(this.#catalog)).map(vmView);
   }
 
   async renameVm(vm: string, name: string): Promise<void> {
@@ -160,11 +175,11 @@ class ChainkeepApp implements view.App {
 
   async showJob(id: string): Promise<{ readonly job: view.JobView; readonly steps: readonly view.JobStepView[] }> {
     const job = await resolveTrackedJob(this.#catalog, id);
-    return { job: jobView(job), steps: await listJobSteps(this.#catalog, job.id) };
+    return { job: jobView(job), steps: (await listJobSteps(this.#catalog, job.id)).map(jobStepView) };
   }
 
   async jobEvents(id: string): Promise<readonly view.JobEventView[]> {
-    return listLogEvents(this.#catalog, (await resolveTrackedJob(this.#catalog, id)).id);
+    return (await listLogEvents(this.#catalog, (await resolveTrackedJob(this.#catalog, id)).id)).map(jobEventView);
   }
 
   close(): Promise<void> {
@@ -223,7 +238,8 @@ class ChainkeepApp implements view.App {
   async #filterFor(filter: { readonly vm?: string; readonly repository?: string; readonly status?: string }): Promise<BackupFilter> {
     const result: { vmContextId?: string; repositoryId?: string; statuses?: readonly BackupStatus[] } = {};
     if (filter.vm !== undefined) result.vmContextId = (await getVmContext(this.#catalog, filter.vm)).context_id;
-    if (filter.repository !== undefined) result.repositoryId = (await (await this.#open()).repositories.getRepository(filter.repository)).id;
+    if (filter.repository !== undefined)
+      result.repositoryId = (await (await this.#open()).repositories.getRepository(filter.repository)).id;
     if (filter.status !== undefined) result.statuses = [statusOf<BackupStatus>(filter.status, BACKUP_STATUSES)];
     return result;
   }
@@ -234,14 +250,20 @@ class ChainkeepApp implements view.App {
     if (vm === undefined) {
       throw new ChainkeepError('CONFIG_INVALID', '"latest" needs a VM', { advice: 'name the VM with --vm' });
     }
-    const completed = (await selectBackupJobs(this.#catalog, { ...filter, statuses: ['completed'] })).toSorted((a, b) => (a.id < b.id ? 1 : -1));
+    const completed = (await selectBackupJobs(this.#catalog, { ...filter, statuses: ['completed'] })).toSorted((a, b) =>
+      a.id < b.id ? 1 : -1,
+    );
     const [latest] = completed;
-    if (!latest) throw new ChainkeepError('BACKUP_NOT_FOUND', `the VM ${vm} has no completed backup`, { advice: 'see what there is with: chainkeep list' });
-    const disks = new Set(completed.filter((row) => row.restore_point_id === latest.restore_point_id).map((row) => row.disk_id));
-    if (disks.size > 1) {
-      throw new ChainkeepError('BACKUP_AMBIGUOUS', `the latest restore point of ${vm} has ${disks.size} disks`, {
-        advice: 'name the backup of one disk by its id: chainkeep list',
-        context: { restore_point_id: latest.restore_point_id ?? undefined },
+    if (!latest)
+      throw new ChainkeepError('BACKUP_NOT_FOUND', `the VM ${vm} has no completed backup`, {
+        advice: 'see what there is with: chainkeep list',
+      });
+    const disks = completed.filter((row) => row.restore_point_id === latest.restore_point_id).toSorted((a, b) => a.disk_id - b.disk_id);
+    if (disks.length > 1) {
+      const names = disks.map((row) => `disk ${row.disk_id}: ${row.id}`).join(', ');
+      throw new ChainkeepError('BACKUP_AMBIGUOUS', `the latest restore point of ${vm} has ${disks.length} disks (${names})`, {
+        advice: 'name the backup of one disk by its id',
+        context: { restore_point_id: latest.restore_point_id ?? undefined, candidates: disks.map((row) => row.id) },
       });
     }
     return latest;
@@ -255,20 +277,23 @@ class ChainkeepApp implements view.App {
     });
   }
 
-  async #verifyScopes(input: view.VerifyInput): Promise<VerifyScope[]> {
+  async #planVerify(input: view.VerifyInput): Promise<VerifyPlan> {
     const { repositories } = await this.#open();
     if (input.backup !== undefined) {
-      const row = await this.#findBackup(input.backup, input.vm);
-      this.#requireCompleted(row);
-      const places = [{ vmContextId: row.vm_context_id, diskId: row.disk_id }];
-      return [{ row: await repositories.getRepository(row.repository_id), places, only: [row.id] }];
+      const backup = await this.#findBackup(input.backup, input.vm);
+      this.#requireCompleted(backup);
+      const { id, vm_context_id: vmContextId, disk_id: diskId } = backup;
+      const scope = { row: await repositories.getRepository(backup.repository_id), places: [{ vmContextId, diskId }], only: [id] };
+      return { what: `backup ${id} of ${backup.vm_name}, disk ${diskId}`, scopes: [scope] };
     }
     if (input.vm !== undefined) {
-      const { context_id: vmContextId } = await getVmContext(this.#catalog, input.vm);
-      return this.#scopesOfVm(vmContextId);
+      const { context_id: vmContextId, vm_name: name } = await getVmContext(this.#catalog, input.vm);
+      return { what: `all backups of ${name}`, scopes: await this.#scopesOfVm(vmContextId) };
     }
-    if (input.repository === undefined) throw new ChainkeepError('USAGE', 'nothing to verify was named', { advice: 'name a backup, --vm or --repo' });
-    return [{ row: await repositories.getRepository(input.repository) }];
+    if (input.repository === undefined)
+      throw new ChainkeepError('USAGE', 'nothing to verify was named', { advice: 'name a backup, --vm or --repo' });
+    const row = await repositories.getRepository(input.repository);
+    return { what: `repository ${row.name}`, scopes: [{ row }] };
   }
 
   async #scopesOfVm(vmContextId: string): Promise<VerifyScope[]> {

@@ -40,14 +40,14 @@ export class UsedBytes {
   /** Reads what is not used; answers the first byte there that is not zero. */
   async findStray(source: ByteSource): Promise<Stray | undefined> {
     const buffer = Buffer.alloc(Math.min(READ_BYTES, this.#clusterSize));
+    const zeros = Buffer.alloc(buffer.length);
     for (let cluster = 0; cluster < this.#used.length; cluster++) {
       const start = cluster * this.#clusterSize + (this.#used[cluster] ?? 0);
       const end = Math.min((cluster + 1) * this.#clusterSize, source.size);
       for (let at = start; at < end; at += buffer.length) {
         const part = buffer.subarray(0, Math.min(buffer.length, end - at));
         await source.read(part, at);
-        const found = part.findIndex((byte) => byte !== 0);
-        if (found >= 0) return { offset: at + found };
+        if (!part.equals(zeros.subarray(0, part.length))) return { offset: at + part.findIndex((byte) => byte !== 0) };
       }
     }
     return undefined;

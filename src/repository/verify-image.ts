@@ -6,12 +6,10 @@ import { CLUSTER_CODEC_URL } from '../qcow2/cluster-codec-url.ts';
 import type { Qcow2Image } from '../qcow2/image.ts';
 import { readStructure } from '../qcow2/read-structure.ts';
 import { UsedBytes } from '../qcow2/used-bytes.ts';
-import { RANGE_CLUSTERS } from '../transfer/expected-view.ts';
 import { planUnits, SourceTable } from '../transfer/plan-units.ts';
 import { runTransfer, unitBytesFor } from '../transfer/run-transfer.ts';
-import { CLUSTER, OUTCOME, type UnitResult } from '../transfer/unit.ts';
+import { OUTCOME, PIECE, PIECE_NUMBERS, type Unit, type UnitResult } from '../transfer/unit.ts';
 import { ChainView } from './chain-view.ts';
-import { RECORD, RECORD_BYTES } from './digests-format.ts';
 import type { DigestsReader } from './digests-reader.ts';
 import { openImage } from './open-backup.ts';
 import type { RepositoryContext } from './repository-context.ts';
@@ -52,8 +50,8 @@ export async function verifyImage(context: RepositoryContext, sidecar: Sidecar, 
     await collect(damage, () => checkStructure(context, sidecar, image, used));
     if (run.quick) return { damage, clusters: 0, bytes: 0 };
     const counted = { clusters: 0, bytes: 0 };
-    await collect(damage, () => checkClusters(sidecar, image, digests, { run, damage, counted }));
-    if (damage.length === 0) await collect(damage, () => checkRest(sidecar, image, digests, used));
+    await collect(damage, () => checkClusters(sidecar, image, digests, { run, damage, counted, used }));
+    if (damage.length === 0) await collect(damage, () => checkRest(sidecar, image, used));
     return { damage, ...counted };
   } finally {
     await image.close();
@@ -95,16 +93,17 @@ interface ClusterCheck {
   readonly run: VerifyRun;
   readonly damage: FoundDamage[];
   readonly counted: { clusters: number; bytes: number };
+  readonly used: UsedBytes;
 }
 
 async function checkClusters(sidecar: Sidecar, image: Qcow2Image, digests: DigestsReader, check: ClusterCheck): Promise<void> {
   const clusterSize = sidecar.qcow2.cluster_size;
-  const { run, damage, counted } = check;
+  const { run, damage, counted, used } = check;
   const sources = new SourceTable();
   const cancel = run.signal ? { signal: run.signal } : {};
   const reader = { ...image, size: Math.min(sidecar.total_bytes, image.size) };
   const plan = { reader, clusterSize, unitBytes: unitBytesFor(clusterSize), view: new ChainView([digests]), expected: 'report', sources } as const;
-  await runTransfer(planUnits({ ...plan, ...cancel }), {
+  await runTransfer(markStreams(planUnits({ ...plan, ...cancel }), used), {
     clusterSize,
     codec: CLUSTER_CODEC_URL,
     expected: 'report',
@@ -114,13 +113,32 @@ async function checkClusters(sidecar: Sidecar, image: Qcow2Image, digests: Diges
     sources,
     consume: (result) => {
       addDamage(damage, result, sidecar);
-      counted.clusters += result.outcome.length;
-      counted.bytes += result.length;
+      countStored(counted, result, clusterSize);
       run.onProgress?.(result.offset + result.length);
     },
     explain: ({ message, offset }) => new ChainkeepError('STORE_FAILED', `backup ${sidecar.backup_id}: ${message}`, { context: { guest_offset: offset } }),
     ...cancel,
   });
+}
+
+/** Notes which bytes compressed clusters take: a plan knows their exact length from the digests, the image only up to a sector. */
+async function* markStreams(units: AsyncIterable<Unit>, used: UsedBytes): AsyncGenerator<Unit> {
+  for await (const unit of units) {
+    const { pieces } = unit;
+    for (let at = 0; at < pieces.length; at += PIECE_NUMBERS) {
+      if (pieces[at + PIECE.COMPRESSION] !== 0) used.add(pieces[at + PIECE.AT] ?? 0, pieces[at + PIECE.STORED_LENGTH] ?? 0);
+    }
+    yield unit;
+  }
+}
+
+/** A unit also covers clusters that the image leaves out: they read as zeros. */
+function countStored(counted: ClusterCheck['counted'], result: UnitResult, clusterSize: number): void {
+  for (const [index, outcome] of result.outcome.entries()) {
+    if (outcome === OUTCOME.ZERO) continue;
+    counted.clusters += 1;
+    counted.bytes += Math.min(clusterSize, result.length - index * clusterSize);
+  }
 }
 
 /** Bad clusters of one unit; neighbours with the same fault are one range. */
@@ -144,8 +162,7 @@ function addDamage(damage: FoundDamage[], result: UnitResult, sidecar: Sidecar):
 }
 
 /** Everything is accounted for once, and what is not used by anything is zero. */
-async function checkRest(sidecar: Sidecar, image: Qcow2Image, digests: DigestsReader, used: UsedBytes): Promise<void> {
-  await markCompressed(sidecar, image, digests, used);
+async function checkRest(sidecar: Sidecar, image: Qcow2Image, used: UsedBytes): Promise<void> {
   const overlap = used.findOverlap();
   const stray = overlap === undefined ? await used.findStray(image.source) : undefined;
   if (overlap === undefined && !stray) return;
@@ -154,22 +171,4 @@ async function checkRest(sidecar: Sidecar, image: Qcow2Image, digests: DigestsRe
     advice: 'its restore points still read right; bring the image back from a copy',
     context: { backup_id: sidecar.backup_id },
   });
-}
-
-/** The image knows the length of a compressed stream only up to a sector; the digests know it exactly. */
-async function markCompressed(sidecar: Sidecar, image: Qcow2Image, digests: DigestsReader, used: UsedBytes): Promise<void> {
-  if (sidecar.qcow2.compression === 'none') return;
-  const clusterSize = sidecar.qcow2.cluster_size;
-  for await (const { range, records } of digests.everySection()) {
-    const lengths = new Map<number, number>();
-    for (let at = 0; at < records.length; at += RECORD_BYTES) {
-      if (records.readUInt8(at + RECORD.KIND) !== CLUSTER.DATA || records.readUInt8(at + RECORD.COMPRESSED) === 0) continue;
-      lengths.set(records.readUInt16BE(at + RECORD.CLUSTER), records.readUInt32BE(at + RECORD.STORED_LENGTH));
-    }
-    const offset = range * RANGE_CLUSTERS * clusterSize;
-    const length = Math.min(RANGE_CLUSTERS * clusterSize, image.size - offset);
-    for await (const mapping of image.mapping({ offset, length })) {
-      if (mapping.kind === 'compressed') used.add(mapping.hostOffset, lengths.get((mapping.offset - offset) / clusterSize) ?? 0);
-    }
-  }
 }

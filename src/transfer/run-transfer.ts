@@ -45,8 +45,10 @@ export function unitBytesFor(clusterSize: number): number {
 }
 
 const UNIT_BYTES = 1 << 20;
-// Units handed to one thread ahead of its answers: hides the way to the main thread and back.
-const AHEAD = 4;
+// Units a thread gets in one message: a message costs as much as reading 200 KiB.
+const UNITS_AN_ORDER = 4;
+// A thread gets its next order when less than this is left of the last ones: hides the way to the main thread and back.
+const AHEAD = 2 * UNITS_AN_ORDER;
 // Units whose results are not consumed yet, all threads together.
 const MOST_OPEN = 2048;
 
@@ -84,12 +86,15 @@ class TransferRun {
   }
 
   async feed(units: AsyncIterable<Unit>): Promise<void> {
+    let order: Unit[] = [];
     for await (const unit of units) {
       this.#nextUnit = unit.seq + 1;
-      const thread = await this.#freeThread();
-      this.#reachedAt.set(unit.seq, this.#reached());
-      thread.give(unit);
+      order.push(unit);
+      if (order.length < UNITS_AN_ORDER) continue;
+      await this.#give(order);
+      order = [];
     }
+    if (order.length > 0) await this.#give(order);
     for (const thread of this.#threads) thread.end();
   }
 
@@ -141,6 +146,13 @@ class TransferRun {
     return opened.read(buffer, offset);
   }
 
+  async #give(order: readonly Unit[]): Promise<void> {
+    const thread = await this.#freeThread();
+    const reached = this.#reached();
+    for (const unit of order) this.#reachedAt.set(unit.seq, reached);
+    thread.give(order);
+  }
+
   #freeThread(): Promise<TransferThread> | TransferThread {
     const free = this.#leastBusy();
     if (free && !this.#failure) return free;
@@ -151,7 +163,7 @@ class TransferRun {
     if (this.#nextUnit - this.#nextResult > MOST_OPEN) return undefined;
     let best: TransferThread | undefined;
     for (const thread of this.#threads) {
-      if (thread.busy < AHEAD && (best === undefined || thread.busy < best.busy)) best = thread;
+      if (thread.busy <= AHEAD - UNITS_AN_ORDER && (best === undefined || thread.busy < best.busy)) best = thread;
     }
     return best;
   }

@@ -58,9 +58,9 @@ export class TransferThread {
     return this.#ended;
   }
 
-  give(unit: Unit): void {
-    this.#busy++;
-    this.#post({ order: { units: [unit], sources: this.#nameSources(unit) } });
+  give(units: readonly Unit[]): void {
+    this.#busy += units.length;
+    this.#post({ order: { units, sources: units.flatMap((unit) => this.#nameSources(unit)) } });
   }
 
   end(): void {

@@ -63,8 +63,8 @@ export interface UnitResult {
   readonly seq: number;
   readonly offset: number;
   readonly length: number;
-  readonly outcome: Uint8Array;
-  /** 32 bytes per cluster, where the outcome is not ZERO. */
+  readonly outcome: Uint8Array<ArrayBuffer>;
+  /** 32 bytes per cluster, where the outcome is not ZERO; like the next three empty unless an image is written. */
   readonly digests: Uint8Array;
   /** Where the cluster lies in the image (PLAIN, COMPRESSED). */
   readonly hostOffsets: Float64Array;

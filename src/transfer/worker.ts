@@ -8,7 +8,7 @@ import { loadCrc32c } from '../plumbing/crc32c.ts';
 import { systemCode } from '../plumbing/errors.ts';
 import { readFully, writeFully } from './full-io.ts';
 import { ServedClient, ServedRequestFailed } from './served-io.ts';
-import type { ClusterCodec, FromWorker, OutputSetup, ToWorker, WorkerFailure, WorkerSetup, WorkOrder } from './unit.ts';
+import type { ClusterCodec, FromWorker, OutputSetup, ToWorker, WorkerFailure, UnitResult, WorkerSetup, WorkOrder } from './unit.ts';
 import { UnitFailure, type UnitIo, UnitRunner } from './unit-runner.ts';
 
 // How many finished units may wait for their packed run to fill before it is written half full. Bounds what the main
@@ -54,15 +54,21 @@ function order({ units, sources: named }: WorkOrder): void {
   for (const unit of units) {
     work.runner.run(unit);
     if (work.runner.waiting > MOST_WAITING) work.runner.flush();
-    post({ settled: 1, results: work.runner.take() });
   }
+  answer(units.length, work.runner.take());
 }
 
 function end(): void {
   work?.runner.flush();
-  post({ settled: 0, results: work?.runner.take() ?? [] });
+  answer(0, work?.runner.take() ?? []);
   work = undefined;
   post({ ended: true });
+}
+
+/** The arrays of a result share one buffer, which moves over instead of being copied. */
+function answer(settled: number, results: readonly UnitResult[]): void {
+  const message: FromWorker = { settled, results };
+  port.postMessage(message, results.map((result) => result.outcome.buffer));
 }
 
 function openIo(output: OutputSetup, sources: ReadonlyMap<number, number | undefined>, served: ServedClient): UnitIo {

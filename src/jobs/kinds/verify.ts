@@ -1,6 +1,6 @@
 // The verify job: one backup with what it stands on, all of a VM, or a whole repository against the catalog.
 
-import type { Damage, JobWatch, VerifyInput, VerifyOutcome } from '../../app-interface.ts';
+import type { Damage, JobWatch, VerifyOutcome } from '../../app-interface.ts';
 import { type BackupJob, selectBackupJobs, updateBackupJob } from '../../catalog/backup-jobs.ts';
 import type { BackupRepository } from '../../catalog/backup-repositories.ts';
 import { isoTime } from '../../plumbing/clock.ts';
@@ -20,6 +20,12 @@ export interface VerifyScope {
   readonly only?: readonly string[];
 }
 
+export interface VerifyPlan {
+  /** For people: "backup ID of web, disk 0". */
+  readonly what: string;
+  readonly scopes: readonly VerifyScope[];
+}
+
 interface Tally {
   checked: number;
   clusters: number;
@@ -27,25 +33,31 @@ interface Tally {
   readonly damaged: Damage[];
 }
 
-export async function verify(environment: JobEnvironment, scopes: readonly VerifyScope[], input: VerifyInput, watch: JobWatch): Promise<VerifyOutcome> {
-  if (!input.quick) startWorkersAhead();
-  const spec = { jobType: 'verify', operation: `verify ${describe(input)}${input.quick ? ' (metadata only)' : ''}`, metadata: { ...input } };
+export async function verify(
+  environment: JobEnvironment,
+  { what, scopes }: VerifyPlan,
+  quick: boolean,
+  watch: JobWatch,
+): Promise<VerifyOutcome> {
+  if (!quick) startWorkersAhead();
+  const metadata = { quick, repository_ids: scopes.map((scope) => scope.row.id), backup_ids: scopes.flatMap((scope) => scope.only ?? []) };
+  const spec = { jobType: 'verify', operation: `verify ${what}${quick ? ' (metadata only)' : ''}`, metadata };
   const { jobId, result } = await runJob(environment, spec, watch, async (job) => {
     const tally: Tally = { checked: 0, clusters: 0, bytes: 0, damaged: [] };
-    for (const scope of scopes) await job.step(`repository ${scope.row.name}`, () => verifyScope(environment, scope, input, job, tally));
+    for (const scope of scopes) await job.step(`repository ${scope.row.name}`, () => verifyScope(environment, scope, quick, job, tally));
     return tally;
   });
   return { job_id: jobId, ...result };
 }
 
-async function verifyScope(environment: JobEnvironment, scope: VerifyScope, input: VerifyInput, job: JobContext, tally: Tally): Promise<void> {
+async function verifyScope(environment: JobEnvironment, scope: VerifyScope, quick: boolean, job: JobContext, tally: Tally): Promise<void> {
   const { repository } = await environment.repositories.openRepository(scope.row, job.logger);
   try {
     const rows = await selectBackupJobs(environment.catalog, { repositoryId: scope.row.id, statuses: ['completed'] });
     const places = scope.places ?? (await everyPlace(repository, rows));
     for (const place of places) {
       const expected = rows.filter((row) => row.vm_context_id === place.vmContextId && row.disk_id === place.diskId);
-      await verifyPlace(environment, repository, { place, expected, ...(scope.only ? { only: scope.only } : {}) }, input, job, tally);
+      await verifyPlace(environment, repository, { place, expected, ...(scope.only ? { only: scope.only } : {}) }, quick, job, tally);
     }
   } finally {
     await repository.close();
@@ -63,13 +75,13 @@ async function verifyPlace(
   environment: JobEnvironment,
   repository: Repository,
   { place, expected, only }: PlaceToVerify,
-  input: VerifyInput,
+  quick: boolean,
   job: JobContext,
   tally: Tally,
 ): Promise<void> {
   const seen = new Map<string, boolean>();
   const run = {
-    quick: input.quick,
+    quick,
     signal: job.signal,
     onProgress: (done: number) => job.progress(`${place.vmContextId} disk ${place.diskId}`, tally.bytes + done, 0),
   };
@@ -80,7 +92,7 @@ async function verifyPlace(
     const good = verified.damage.length === 0;
     seen.set(verified.backupId, good);
     for (const damage of verified.damage) report(damage, job, tally);
-    await remember(environment, expected, verified.backupId, good, input.quick);
+    await remember(environment, expected, verified.backupId, good, quick);
   }
   // A backup that is gone leaves no trace in the repository; only the catalog knows that there was one.
   for (const row of expected) {
@@ -98,7 +110,13 @@ function report(damage: NamedDamage, job: JobContext, tally: Tally): void {
 }
 
 /** A passed quick look proves nothing about the data, so it does not count as a verification; damage always does. */
-async function remember({ catalog, clock }: JobEnvironment, expected: readonly BackupJob[], id: string, good: boolean, quick: boolean): Promise<void> {
+async function remember(
+  { catalog, clock }: JobEnvironment,
+  expected: readonly BackupJob[],
+  id: string,
+  good: boolean,
+  quick: boolean,
+): Promise<void> {
   if ((good && quick) || !expected.some((row) => row.id === id)) return;
   await updateBackupJob(catalog, id, { verified_at: isoTime(clock.now()), verification_status: good ? 'passed' : 'failed' });
 }
@@ -114,10 +132,4 @@ async function everyPlace(repository: Repository, rows: readonly BackupJob[]): P
 
 function keyOf({ vmContextId, diskId }: DiskPlace): string {
   return `${vmContextId}/${diskId}`;
-}
-
-function describe(input: VerifyInput): string {
-  if (input.backup !== undefined) return `backup ${input.backup}`;
-  if (input.vm !== undefined) return `all backups of ${input.vm}`;
-  return `repository ${input.repository ?? ''}`;
 }
