@@ -23,7 +23,7 @@ const ARROWS = {
 const TYPES_ONLY = { catalog: ['repository'] };
 
 /** The wiring may lie in several files; `cli` opens app.ts, and `jobs` knows too what interface that has. */
-const WIRING = '^src/app(-[a-z-]+)?\\.ts$';
+const WIRING = '^src/app[a-z-]*\\.ts$';
 const APP = '^src/app\\.ts$';
 const APP_INTERFACE = '^src/app-interface\\.ts$';
 
