@@ -4,10 +4,15 @@ import { resolve } from 'node:path';
 import { ChainkeepError } from '../plumbing/errors.ts';
 import { notBuiltYet } from './planned-command.ts';
 
-/** A whole number from 0, as `--disk` and `--keep-…` take it. */
-export function parseCount(text: string): number {
+/** What the catalog's column for it can hold, on every database. */
+const MOST_DISK_NUMBER = 2 ** 31 - 1;
+
+/** Number of a disk of a VM: a whole number from 0. */
+export function parseDiskNumber(text: string): number {
   const value = /^\d+$/.test(text) ? Number(text) : Number.NaN;
   if (!Number.isSafeInteger(value)) throw new ChainkeepError('USAGE', `"${text}" is not a whole number from 0`);
+  if (value > MOST_DISK_NUMBER)
+    throw new ChainkeepError('USAGE', `${text} is too large for the number of a disk (at most ${MOST_DISK_NUMBER})`);
   return value;
 }
 

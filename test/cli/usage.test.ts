@@ -22,6 +22,7 @@ const WRONG: readonly { readonly args: readonly string[]; readonly says: string 
   { args: ['backup', '--disk', '0=a', '--disk', '0=b', '--vm', 'web'], says: 'disk 0 is given twice' },
   { args: ['backup', '--disk', '1', '--vm', 'web'], says: 'takes key=value' },
   { args: ['backup', 'a', '--disk', '-1', '--vm', 'web'], says: '"-1" is not a whole number' },
+  { args: ['backup', 'a', '--disk', '2147483648', '--vm', 'web'], says: 'too large for the number of a disk' },
   { args: ['backup', 'a', '--vm', 'web', '--cluster-size', '64 k'], says: '"64 k" is not a size' },
   { args: ['backup', 'a', '--vm', 'web', '--changed-extents', 'f'], says: 'belong together' },
   { args: ['verify'], says: 'say what to verify' },

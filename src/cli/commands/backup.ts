@@ -4,7 +4,7 @@ import { Command, Option } from 'commander';
 import type { BackupInput, BackupOutcome } from '../../app-interface.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
 import { type CliContext, cliContext, printAnswer, printDone } from '../cli-context.ts';
-import { collect, parseCount, parseDiskPlace, parsePair } from '../option-values.ts';
+import { collect, parseDiskNumber, parseDiskPlace, parsePair } from '../option-values.ts';
 import { notBuiltYet } from '../planned-command.ts';
 import { safeText } from '../safe-text.ts';
 import { formatSize, parseSize } from '../size-text.ts';
@@ -87,12 +87,12 @@ function readDisks(source: string | undefined, disks: readonly string[]): Backup
     if (disks.length > 1 || disks.some((text) => text.includes('='))) {
       throw new ChainkeepError('USAGE', 'a SOURCE of its own and --disk N=SOURCE do not go together', { advice });
     }
-    return [{ disk_id: parseCount(disks[0] ?? '0'), source: parseDiskPlace(source, 'the source') }];
+    return [{ disk_id: parseDiskNumber(disks[0] ?? '0'), source: parseDiskPlace(source, 'the source') }];
   }
   if (disks.length === 0) throw new ChainkeepError('USAGE', 'the SOURCE is missing', { advice });
   const pairs = disks.map((text) => {
     const [number, place] = parsePair(text, '--disk');
-    return { disk_id: parseCount(number), source: parseDiskPlace(place, `the source of disk ${number}`) };
+    return { disk_id: parseDiskNumber(number), source: parseDiskPlace(place, `the source of disk ${number}`) };
   });
   const twice = pairs.find((pair, index) => pairs.findIndex((other) => other.disk_id === pair.disk_id) !== index);
   if (twice) throw new ChainkeepError('USAGE', `disk ${twice.disk_id} is given twice`, { advice });

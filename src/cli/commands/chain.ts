@@ -3,7 +3,7 @@
 import { Command, Option } from 'commander';
 import type { ChainView } from '../../app-interface.ts';
 import { cliContext, printAnswer } from '../cli-context.ts';
-import { parseCount } from '../option-values.ts';
+import { parseDiskNumber } from '../option-values.ts';
 import { renderBackups } from '../render-backups.ts';
 import { safeText } from '../safe-text.ts';
 import { formatSize } from '../size-text.ts';
@@ -13,7 +13,7 @@ export function chainCommand(): Command {
   return new Command('chain')
     .description('the chains of a VM')
     .requiredOption('--vm <name>', 'its name or id')
-    .addOption(new Option('--disk <n>', 'only of this disk').argParser(parseCount))
+    .addOption(new Option('--disk <n>', 'only of this disk').argParser(parseDiskNumber))
     .action(async (options: { readonly vm: string; readonly disk?: number }, command: Command) => {
       const context = cliContext(command);
       const filter = { vm: options.vm, ...(options.disk !== undefined && { disk_id: options.disk }) };
