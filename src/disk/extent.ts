@@ -26,7 +26,7 @@ export interface Stored {
 export interface Extent {
   /** Bytes from the start of the disk. */
   readonly offset: number;
-  /** Bytes, above zero. A compressed extent is exactly one cluster, cut at the end of the disk. */
+  /** Bytes, above zero. An extent with a compressed `stored` is the beginning of one cluster, as far as the range or the disk reaches. */
   readonly length: number;
   readonly kind: ExtentKind;
   /** Only on `data`, and only where the bytes can be read without the DiskReader. */

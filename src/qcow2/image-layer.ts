@@ -86,9 +86,9 @@ export class ImageLayer implements DiskReader {
       return { offset, length, kind: 'data', stored: { source: this.source, offset: hostOffset, length, compression: 'none' } };
     }
     const { clusterSize, compressionType } = this.header;
-    const whole = mapping.skip === 0 && length === Math.min(clusterSize, this.size - offset);
-    // A piece of a compressed cluster cannot be read by itself: whoever wants it asks this reader.
-    if (!whole) return { offset, length, kind: 'data' };
+    // A piece from inside a compressed cluster cannot be read by itself: whoever wants it asks this reader. The beginning of one can: a disk
+    // that does not end with a sector is shorter than its image, and its last cluster is cut there.
+    if (mapping.skip !== 0) return { offset, length, kind: 'data' };
     const stored = { source: this.source, offset: hostOffset, length: mapping.storedLength };
     return { offset, length, kind: 'data', stored: { ...stored, compression: compressionType, expandedLength: clusterSize } };
   }
