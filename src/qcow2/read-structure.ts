@@ -10,42 +10,63 @@ import { structureDigest } from './structure-digest.ts';
 import type { UsedBytes } from './used-bytes.ts';
 
 const OFFSET_MASK_HIGH = 0x00ff_ffff;
+const ENTRY_BYTES = 8;
+
+export interface StructureReading {
+  readonly source: ByteSource;
+  readonly header: Qcow2Header;
+  /** Exact size of the disk in bytes: what a last cluster holds behind it is not data and must be zero. */
+  readonly diskSize: number;
+  readonly blake3: Blake3;
+}
 
 /**
  * The structure digest of an image, hex (structure-digest.ts says of what). Marks tables and plain clusters in `used`; compressed
- * clusters are marked by who knows their exact length. Throws QCOW2_INVALID where a table does not lie inside the file.
+ * clusters are marked by who knows their exact length. Throws QCOW2_INVALID where a table does not lie where it must.
  */
-export async function readStructure(source: ByteSource, header: Qcow2Header, blake3: Blake3, used: UsedBytes): Promise<string> {
+export async function readStructure({ source, header, diskSize, blake3 }: StructureReading, used: UsedBytes): Promise<string> {
   const { clusterSize } = header;
-  const headLength = header.refcountTableOffset + header.refcountTableClusters * clusterSize;
+  const headLength = measureHead(header);
   const head = await readTable(source, 0, headLength);
   used.add(0, headLength);
   const l2 = blake3.create();
   const shape = { clusterBits: header.clusterBits, extended: false, version: 3 } as const;
-  for (const offset of tableOffsets(head, header.l1Offset, header.l1Size)) {
+  const entries = clusterSize / ENTRY_BYTES;
+  for (const { number, offset } of tableOffsets(head, header.l1Offset, header.l1Size)) {
     const table = await readTable(source, offset, clusterSize);
     l2.update(table);
     used.add(offset, clusterSize);
     const view = new DataView(table.buffer, table.byteOffset, table.length);
-    for (let index = 0; index < clusterSize / 8; index++) {
+    for (let index = 0; index < entries; index++) {
       const entry = readEntry(view, index, shape);
-      if (entry.kind === 'standard') used.add(entry.hostOffset, clusterSize);
+      const guestOffset = (number * entries + index) * clusterSize;
+      if (entry.kind === 'standard') used.add(entry.hostOffset, Math.min(clusterSize, diskSize - guestOffset));
     }
   }
   const refcounts = blake3.create();
-  for (const offset of tableOffsets(head, header.refcountTableOffset, (header.refcountTableClusters * clusterSize) / 8)) {
+  for (const { offset } of tableOffsets(head, header.refcountTableOffset, (header.refcountTableClusters * clusterSize) / ENTRY_BYTES)) {
     refcounts.update(await readTable(source, offset, clusterSize));
     used.add(offset, clusterSize);
   }
   return hex(structureDigest(blake3, { head, l2: l2.digest(), refcounts: refcounts.digest() }));
 }
 
+/** Bytes of the head, as image-layout.ts lays it out; a damaged header must not make us take gigabytes of the file for it. */
+function measureHead({ clusterSize, l1Offset, l1Size, refcountTableOffset, refcountTableClusters }: Qcow2Header): number {
+  const l1Clusters = Math.ceil((l1Size * ENTRY_BYTES) / clusterSize);
+  if (l1Offset !== clusterSize || refcountTableOffset !== (1 + l1Clusters) * clusterSize) {
+    throw invalidImage(`the tables at ${l1Offset} and ${refcountTableOffset} do not follow the header`, { l1Offset, refcountTableOffset });
+  }
+  return refcountTableOffset + refcountTableClusters * clusterSize;
+}
+
 /** The offsets in a table of tables, without its empty entries. */
-function* tableOffsets(head: Buffer, start: number, entries: number): Generator<number> {
-  for (let at = start; at < start + entries * 8; at += 8) {
+function* tableOffsets(head: Buffer, start: number, entries: number): Generator<{ readonly number: number; readonly offset: number }> {
+  for (let number = 0; number < entries; number++) {
+    const at = start + number * ENTRY_BYTES;
     const low = head.readUInt32BE(at + 4);
     const offset = (head.readUInt32BE(at) & OFFSET_MASK_HIGH) * 2 ** 32 + (low - (low % 512));
-    if (offset !== 0) yield offset;
+    if (offset !== 0) yield { number, offset };
   }
 }
 

@@ -1,15 +1,20 @@
 // Small blobs read and written whole.
 
-import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
+import { type ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
 import type { BlobStore, PutOptions } from '../store/blob-store.ts';
 
-/** The whole blob, or undefined where there is none; refuses one above `mostBytes`, which cannot be what is looked for. */
-export async function readBlob(store: BlobStore, name: string, mostBytes: number): Promise<Uint8Array | undefined> {
+export interface BlobLimit {
+  readonly mostBytes: number;
+  /** The error for a larger one: whatever it is, it is not what is looked for. */
+  readonly refuse: (what: string) => ChainkeepError;
+}
+
+/** The whole blob, or undefined where there is none. */
+export async function readBlob(store: BlobStore, name: string, { mostBytes, refuse }: BlobLimit): Promise<Uint8Array | undefined> {
   try {
     const source = await store.open(name);
     try {
-      if (source.size > mostBytes)
-        throw new ChainkeepError('STORE_FAILED', `${name} has ${source.size} bytes, at most ${mostBytes} make sense`);
+      if (source.size > mostBytes) throw refuse(`it has ${source.size} bytes, at most ${mostBytes} make sense`);
       const bytes = new Uint8Array(source.size);
       await source.read(bytes, 0);
       return bytes;

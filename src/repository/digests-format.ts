@@ -66,7 +66,9 @@ export function parseDigestsHeader(bytes: Buffer): DigestsHeader | undefined {
     totalBytes: Number(bytes.readBigUInt64BE(24)),
     generation: Number(bytes.readBigUInt64BE(32)),
   };
-  return bytes.equals(encodeDigestsHeader(header)) ? header : undefined;
+  // Numbers that damage made too large have no encoding.
+  const possible = Object.values(header).every(Number.isSafeInteger);
+  return possible && bytes.equals(encodeDigestsHeader(header)) ? header : undefined;
 }
 
 export function encodeTrailer(trailer: DigestsTrailer): Buffer {

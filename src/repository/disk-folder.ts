@@ -6,7 +6,7 @@ import type { BlobInfo, BlobStore } from '../store/blob-store.ts';
 import { readBlob } from './blobs.ts';
 import { byAge } from './chain-rules.ts';
 import { type DiskPlace, diskFolder, imageFile, type PlacedFile, parseFileName, sidecarFile } from './layout.ts';
-import { parseSidecar } from './sidecar.ts';
+import { invalidSidecar, MOST_SIDECAR_BYTES, parseSidecar } from './sidecar.ts';
 import type { Sidecar } from './sidecar-fields.ts';
 
 export interface DiskFolder {
@@ -18,9 +18,6 @@ export interface DiskFolder {
   /** Images and digests that no sidecar names: left by a run that died before its commit. */
   readonly rubbish: readonly BlobInfo[];
 }
-
-// A sidecar is about 1.5 KiB; metadata of a platform may make it larger.
-const MOST_SIDECAR_BYTES = 4 * 2 ** 20;
 
 export async function readDiskFolder(store: BlobStore, blake3: Blake3, place: DiskPlace): Promise<DiskFolder> {
   const folder = diskFolder(place);
@@ -54,7 +51,8 @@ export async function readDiskFolder(store: BlobStore, blake3: Blake3, place: Di
 
 /** Throws BACKUP_NOT_FOUND where there is none, SIDECAR_INVALID where it is damaged or of another disk. */
 export async function readSidecar(store: BlobStore, blake3: Blake3, place: DiskPlace, backupId: string): Promise<Sidecar> {
-  const bytes = await readBlob(store, diskFolder(place) + sidecarFile(backupId), MOST_SIDECAR_BYTES);
+  const limit = { mostBytes: MOST_SIDECAR_BYTES, refuse: (what: string) => invalidSidecar(backupId, what) };
+  const bytes = await readBlob(store, diskFolder(place) + sidecarFile(backupId), limit);
   if (!bytes) {
     throw new ChainkeepError('BACKUP_NOT_FOUND', `backup ${backupId} is not in ${store.place}`, {
       advice: 'list the backups that are there with: chainkeep list',

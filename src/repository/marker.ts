@@ -23,7 +23,7 @@ const MOST_BYTES = 64 * 1024;
 
 /** Undefined where the place has none. Throws REPOSITORY_INVALID for one that is damaged. */
 export async function readMarker(store: BlobStore, blake3: Blake3): Promise<Marker | undefined> {
-  const bytes = await readBlob(store, MARKER_NAME, MOST_BYTES);
+  const bytes = await readBlob(store, MARKER_NAME, { mostBytes: MOST_BYTES, refuse: (what) => invalid(store, what) });
   if (!bytes) return undefined;
   const unsealed = parseSealed(blake3, bytes);
   if ('fault' in unsealed) throw invalid(store, unsealed.fault);

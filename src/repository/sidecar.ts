@@ -12,21 +12,30 @@ const ID = /^[a-z0-9]([a-z0-9-]{0,62}[a-z0-9])?$/;
 const HASH = /^[0-9a-f]{64}$/;
 const TIME = /^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z$/;
 
+// A sidecar is about 1.5 KiB; metadata of a platform may make it larger. Every listing reads it.
+export const MOST_SIDECAR_BYTES = 4 * 2 ** 20;
+
+/** Throws CONFIG_INVALID when metadata make it larger than anybody would read back. */
 export function encodeSidecar(blake3: Blake3, sidecar: Sidecar): Buffer {
-  return encodeSealed(blake3, sidecar);
+  const bytes = encodeSealed(blake3, sidecar);
+  if (bytes.length <= MOST_SIDECAR_BYTES) return bytes;
+  throw new ChainkeepError('CONFIG_INVALID', `the sidecar of backup ${sidecar.backup_id} would have ${bytes.length} bytes`, {
+    advice: `give less metadata with a backup: at most ${MOST_SIDECAR_BYTES} bytes are kept`,
+    context: { backup_id: sidecar.backup_id, size: bytes.length, limit: MOST_SIDECAR_BYTES },
+  });
 }
 
 /** Throws SIDECAR_INVALID when the bytes are not a sidecar of backup `backupId`. */
 export function parseSidecar(blake3: Blake3, bytes: Uint8Array, backupId: string): Sidecar {
   const unsealed = parseSealed(blake3, bytes);
-  if ('fault' in unsealed) throw invalid(backupId, unsealed.fault);
+  if ('fault' in unsealed) throw invalidSidecar(backupId, unsealed.fault);
   let sidecar: Sidecar;
   try {
     sidecar = readFields(unsealed.value);
   } catch (error) {
-    throw invalid(backupId, error instanceof Error ? error.message : String(error), error);
+    throw invalidSidecar(backupId, error instanceof Error ? error.message : String(error), error);
   }
-  if (sidecar.backup_id !== backupId) throw invalid(backupId, `it is the sidecar of backup ${sidecar.backup_id}`);
+  if (sidecar.backup_id !== backupId) throw invalidSidecar(backupId, `it is the sidecar of backup ${sidecar.backup_id}`);
   return sidecar;
 }
 
@@ -87,7 +96,7 @@ function checkRelations(sidecar: Sidecar): void {
   if (sidecar.digests.name !== name) throw new Error(`digests.name is "${sidecar.digests.name.slice(0, 100)}" instead of ${name}`);
 }
 
-function invalid(backupId: string, what: string, cause?: unknown): ChainkeepError {
+export function invalidSidecar(backupId: string, what: string, cause?: unknown): ChainkeepError {
   return new ChainkeepError('SIDECAR_INVALID', `the sidecar of backup ${backupId} is damaged: ${what}`, {
     advice: 'verify the repository; restore the sidecar from a copy if there is one',
     context: { backup_id: backupId },

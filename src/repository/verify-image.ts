@@ -37,7 +37,12 @@ export interface VerifiedImage {
   readonly bytes: number;
 }
 
-export async function verifyImage(context: RepositoryContext, sidecar: Sidecar, digests: DigestsReader, run: VerifyRun): Promise<VerifiedImage> {
+export async function verifyImage(
+  context: RepositoryContext,
+  sidecar: Sidecar,
+  digests: DigestsReader,
+  run: VerifyRun,
+): Promise<VerifiedImage> {
   let image: Qcow2Image;
   try {
     image = await openImage(context, sidecar);
@@ -81,7 +86,8 @@ export function damageOf(error: unknown): FoundDamage {
 }
 
 async function checkStructure(context: RepositoryContext, sidecar: Sidecar, image: Qcow2Image, used: UsedBytes): Promise<void> {
-  const structure = await readStructure(image.source, image.header, context.blake3, used);
+  const { source, header } = image;
+  const structure = await readStructure({ source, header, diskSize: sidecar.total_bytes, blake3: context.blake3 }, used);
   if (structure === sidecar.digests.structure) return;
   throw new ChainkeepError('CHAIN_CORRUPT', `the header or a table of the image of backup ${sidecar.backup_id} is damaged`, {
     advice: 'bring the image back from a copy',
@@ -102,7 +108,14 @@ async function checkClusters(sidecar: Sidecar, image: Qcow2Image, digests: Diges
   const sources = new SourceTable();
   const cancel = run.signal ? { signal: run.signal } : {};
   const reader = { ...image, size: Math.min(sidecar.total_bytes, image.size) };
-  const plan = { reader, clusterSize, unitBytes: unitBytesFor(clusterSize), view: new ChainView([digests]), expected: 'report', sources } as const;
+  const plan = {
+    reader,
+    clusterSize,
+    unitBytes: unitBytesFor(clusterSize),
+    view: new ChainView([digests]),
+    expected: 'report',
+    sources,
+  } as const;
   await runTransfer(markStreams(planUnits({ ...plan, ...cancel }), used), {
     clusterSize,
     codec: CLUSTER_CODEC_URL,
@@ -116,7 +129,8 @@ async function checkClusters(sidecar: Sidecar, image: Qcow2Image, digests: Diges
       countStored(counted, result, clusterSize);
       run.onProgress?.(result.offset + result.length);
     },
-    explain: ({ message, offset }) => new ChainkeepError('STORE_FAILED', `backup ${sidecar.backup_id}: ${message}`, { context: { guest_offset: offset } }),
+    explain: ({ message, offset }) =>
+      new ChainkeepError('STORE_FAILED', `backup ${sidecar.backup_id}: ${message}`, { context: { guest_offset: offset } }),
     ...cancel,
   });
 }
@@ -151,7 +165,9 @@ function addDamage(damage: FoundDamage[], result: UnitResult, sidecar: Sidecar):
     const length = Math.min(clusterSize, sidecar.total_bytes - guestOffset);
     const unreadable = outcome === OUTCOME.UNREADABLE;
     const code = 'DIGEST_MISMATCH';
-    const message = unreadable ? `the cluster cannot be read: ${result.failure ?? 'unknown reason'}` : 'the cluster is not what was backed up';
+    const message = unreadable
+      ? `the cluster cannot be read: ${result.failure ?? 'unknown reason'}`
+      : 'the cluster is not what was backed up';
     const last = damage.at(-1);
     if (last?.guestOffset != null && last.length != null && last.message === message && last.guestOffset + last.length === guestOffset) {
       damage[damage.length - 1] = { ...last, length: last.length + length };
