@@ -1,23 +1,16 @@
-// The package as npm would install it: JavaScript built from the sources, in a node_modules folder beside its dependencies.
+// The built package: the program, its worker threads and the library run as JavaScript without types.
 
 import { execFileSync } from 'node:child_process';
-import { cpSync, mkdirSync, readdirSync, symlinkSync } from 'node:fs';
-import { join, resolve } from 'node:path';
+import { join } from 'node:path';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
+import { installBuiltPackage } from './built-package.ts';
 import { makeFolder, run } from './small-clone.ts';
 
 const scratch = makeFolder();
-const modules = join(scratch.path, 'node_modules');
-const installed = join(modules, 'chainkeep');
+let installed = '';
 
 beforeAll(() => {
-  mkdirSync(installed, { recursive: true });
-  for (const name of readdirSync('node_modules')) {
-    if (!name.startsWith('.')) symlinkSync(resolve('node_modules', name), join(modules, name));
-  }
-  cpSync('package.json', join(installed, 'package.json'));
-  const tsc = resolve('node_modules/typescript/bin/tsc');
-  execFileSync(process.execPath, [tsc, '-p', 'tsconfig.build.json', '--outDir', join(installed, 'dist')], { timeout: 60_000 });
+  installed = installBuiltPackage(scratch.path);
 });
 afterAll(scratch.remove);
 
