@@ -80,8 +80,11 @@ take_lock() {
   printf '%s\n' "$me" >"$lock/owner.new" && mv -f "$lock/owner.new" "$lock/owner"
 }
 
-# npm under the node that will run the program: an older one would choose other packages.
+# npm under the node that will run the program: an older one would choose other packages. npm looks for the settings of the
+# machine (a mirror, certificates, a proxy) beside the node that runs it, so it must be told where they are.
 run_npm() {
+  : "${npm_config_globalconfig:=$(npm config get globalconfig 2>/dev/null)}"
+  export npm_config_globalconfig
   npm=$(command -v npm)
   npm_script=$(readlink -f "$npm")
   case $npm_script in
@@ -89,7 +92,7 @@ run_npm() {
     *) set -- "$npm" "$@" ;;
   esac
   PATH=$(dirname "$node"):$PATH "$@" --ignore-scripts --no-audit --no-fund --no-progress --no-update-notifier --loglevel=error >"$scratch/npm.log" 2>&1 && return 0
-  grep -v '^npm error *$' "$scratch/npm.log" | sed -n 's/^/  /; 1,8p; $p' >&2
+  grep -v '^npm error *$' "$scratch/npm.log" | awk 'NR <= 8 { print "  " $0 } END { if (NR > 8) print "  " $0 }' >&2
   return 1
 }
 
