@@ -26,7 +26,7 @@ export function cloneInto(folder: string): string {
     if (/^(chainkeep|package.*\.json|scripts\/.*|src\/.*)$/.test(file)) cpSync(file, join(clone, file));
   }
   execFileSync('git', ['init', '-q', clone]);
-  writeFileSync(join(clone, '.gitignore'), 'node_modules/\n/.install-lock/\n');
+  writeFileSync(join(clone, '.gitignore'), 'node_modules/\n/.install-lock/\n/.compiled/\n');
   execFileSync('git', ['-C', clone, 'add', '-A']);
   return clone;
 }
