@@ -25,6 +25,9 @@ export interface BuiltImage {
   readonly structure: string;
 }
 
+// Full tables are gathered to runs of this size before they are written.
+const FLUSH_BYTES = 1 << 20;
+
 const COPIED_HIGH = 0x80000000; // bit 63 of an L1 entry: the table has refcount 1
 
 export class ImageBuilder {
@@ -36,6 +39,8 @@ export class ImageBuilder {
   #view: DataView;
   #tableIndex = -1;
   #ready: { readonly index: number; readonly bytes: Buffer }[] = [];
+  /** Tables that are written, to be used again. */
+  readonly #spare: Buffer[] = [];
 
   constructor(options: BuilderOptions) {
     const { layout, sink, blake3 } = options;
@@ -72,20 +77,18 @@ export class ImageBuilder {
   }
 
   /**
-   * Writes the tables that are full. `settledBelow`: every cluster in front of this host offset has been added already,
+   * Writes the tables that are full, once they are worth a write. `settledBelow`: every cluster in front of this host offset has been added already,
    * so refcount blocks up to there are final and leave too.
    */
   async flush(settledBelow: number): Promise<void> {
-    const ready = this.#ready;
-    this.#ready = [];
-    for (const { index, bytes } of ready) await this.#writeTable(index, bytes);
+    if (this.#ready.length * this.#options.layout.clusterSize >= FLUSH_BYTES) await this.#writeTables();
     await this.#refcounts.flush(settledBelow);
   }
 
   /** Writes what is left and the head; the image exists when it returns. */
   async finish(): Promise<BuiltImage> {
     this.#closeTable();
-    await this.flush(0);
+    await this.#writeTables();
     const { layout, sink, blake3 } = this.#options;
     const { table, digest } = await this.#refcounts.finish();
     const head = Buffer.alloc(layout.headLength);
@@ -113,16 +116,28 @@ export class ImageBuilder {
     if (this.#tableIndex < 0) return;
     this.#ready.push({ index: this.#tableIndex, bytes: this.#table });
     this.#tableIndex = -1;
-    this.#table = Buffer.alloc(this.#options.layout.clusterSize);
+    this.#table = this.#emptyTable();
     this.#view = viewOf(this.#table);
   }
 
-  async #writeTable(index: number, bytes: Buffer): Promise<void> {
-    const offset = await this.#options.sink.append([bytes]);
-    this.#l2Digest.update(bytes);
-    this.#refcounts.count(offset, bytes.length);
-    this.#l1.setUint32(index * 8, (COPIED_HIGH | Math.floor(offset / 2 ** 32)) >>> 0);
-    this.#l1.setUint32(index * 8 + 4, offset % 2 ** 32);
+  /** All full tables as one run: a sparse disk has many tables and little between them. */
+  async #writeTables(): Promise<void> {
+    const ready = this.#ready;
+    this.#ready = [];
+    if (ready.length === 0) return;
+    const first = await this.#options.sink.append(ready.map(({ bytes }) => bytes));
+    for (const [position, { index, bytes }] of ready.entries()) {
+      const offset = first + position * bytes.length;
+      this.#l2Digest.update(bytes);
+      this.#refcounts.count(offset, bytes.length);
+      this.#l1.setUint32(index * 8, (COPIED_HIGH | Math.floor(offset / 2 ** 32)) >>> 0);
+      this.#l1.setUint32(index * 8 + 4, offset % 2 ** 32);
+      this.#spare.push(bytes.fill(0));
+    }
+  }
+
+  #emptyTable(): Buffer {
+    return this.#spare.pop() ?? Buffer.alloc(this.#options.layout.clusterSize);
   }
 }
 

@@ -26,6 +26,7 @@ export class BackupRecorder {
   #parent: ExpectedRange | undefined;
   /** What the open range reads as now; made at the first change. */
   #leaves: Buffer | undefined;
+  readonly #memory = Buffer.alloc(RANGE_CLUSTERS * DIGEST_BYTES);
   #bytesRead = 0;
   #bytesWritten = 0;
   #clustersWritten = 0;
@@ -94,7 +95,7 @@ export class BackupRecorder {
   }
 
   #change(local: number, digest: Uint8Array | undefined): void {
-    this.#leaves ??= leavesOf(this.#parent);
+    this.#leaves ??= leavesOf(this.#parent, this.#memory);
     if (digest) this.#leaves.set(digest, local * DIGEST_BYTES);
     else this.#leaves.fill(0, local * DIGEST_BYTES, (local + 1) * DIGEST_BYTES);
   }

@@ -69,9 +69,9 @@ function addBelow(range: ViewRange, { records }: Section, decider: number): void
   }
 }
 
-/** The digests of a range as the leaves of its hash: 32 zero bytes where it reads as zeros. */
-export function leavesOf(range: ExpectedRange | undefined): Buffer {
-  const leaves = Buffer.alloc(RANGE_CLUSTERS * DIGEST_BYTES);
+/** The digests of a range as the leaves of its hash: 32 zero bytes where it reads as zeros. `leaves` is memory to use again. */
+export function leavesOf(range: ExpectedRange | undefined, leaves: Buffer = Buffer.alloc(RANGE_CLUSTERS * DIGEST_BYTES)): Buffer {
+  leaves.fill(0);
   if (!range) return leaves;
   for (let cluster = 0; cluster < RANGE_CLUSTERS; cluster++) {
     if (range.kinds[cluster] !== CLUSTER.DATA) continue;

@@ -45,7 +45,7 @@ type Window = number[];
 export async function* planUnits(plan: UnitPlan): AsyncGenerator<Unit> {
   const { reader, clusterSize } = plan;
   const rangeBytes = RANGE_CLUSTERS * clusterSize;
-  const checks = plan.expected === 'require' || plan.expected === 'report';
+  const checks = isCheck(plan.expected);
   let seq = 0;
   for (let range = 0, offset = 0; offset < reader.size; range++, offset += rangeBytes) {
     throwIfCancelled(plan.signal);
@@ -59,6 +59,10 @@ export async function* planUnits(plan: UnitPlan): AsyncGenerator<Unit> {
       yield makeUnit(plan, seq++, offset, window, windows.get(window) ?? [], expected);
     }
   }
+}
+
+function isCheck(expected: ExpectedUse): boolean {
+  return expected === 'require' || expected === 'report';
 }
 
 async function collectWindows(
@@ -95,7 +99,8 @@ function addExtent(
     // A stream that reaches into the next window is expanded by the reader itself.
     const inOne = stop - start === extent.length;
     const cluster = Math.floor(start / clusterSize);
-    const exactLength = expected?.storedLengths[cluster] ?? 0;
+    // Only a check reads the very streams that the record is of; what is compared with a parent is a source of its own.
+    const exactLength = isCheck(plan.expected) ? (expected?.storedLengths[cluster] ?? 0) : 0;
     pieces.push(start - window * unitBytes, stop - start, ...storedNumbers(plan, inOne ? extent : withoutStream(extent), skipped, exactLength));
     start = stop;
   }
@@ -129,6 +134,7 @@ function addExpectedWindows(windows: Map<number, Window>, expected: ExpectedRang
   }
 }
 
+/** A unit covers the clusters from the first to the last one of its window that have something in them, and no more. */
 function makeUnit(
   plan: UnitPlan,
   seq: number,
@@ -137,12 +143,14 @@ function makeUnit(
   pieces: Window,
   expected: ExpectedRange | undefined,
 ): Unit {
-  const offset = rangeOffset + window * plan.unitBytes;
-  const length = Math.min(plan.unitBytes, plan.reader.size - offset);
+  const start = window * plan.unitBytes;
+  const { first, last } = usedClusters(plan, start, pieces, expected);
+  const skipped = first * plan.clusterSize - start;
+  for (let at = PIECE.OFFSET; at < pieces.length; at += PIECE_NUMBERS) pieces[at] = (pieces[at] ?? 0) - skipped;
+  const offset = rangeOffset + start + skipped;
+  const length = Math.min((last - first) * plan.clusterSize, plan.reader.size - offset);
   const unit = { seq, offset, length, pieces: Float64Array.from(pieces) };
   if (!expected) return unit;
-  const first = (window * plan.unitBytes) / plan.clusterSize;
-  const last = first + Math.ceil(length / plan.clusterSize);
   const compressed = unit.pieces.some((number, at) => at % PIECE_NUMBERS === PIECE.COMPRESSION && number > 0);
   return {
     ...unit,
@@ -151,4 +159,22 @@ function makeUnit(
     expectedDigests: expected.digests.slice(first * DIGEST_BYTES, last * DIGEST_BYTES),
     ...(compressed && plan.expected !== 'compare' ? { expectedCrcs: expected.crcs.slice(first, last) } : {}),
   };
+}
+
+/** First and last (exclusive) cluster of the range, inside one window, that has a piece or must have data. */
+function usedClusters(plan: UnitPlan, start: number, pieces: Window, expected: ExpectedRange | undefined): { first: number; last: number } {
+  const { clusterSize, unitBytes } = plan;
+  let first = Number.POSITIVE_INFINITY;
+  let last = 0;
+  for (let at = 0; at < pieces.length; at += PIECE_NUMBERS) {
+    const from = start + (pieces[at + PIECE.OFFSET] ?? 0);
+    first = Math.min(first, Math.floor(from / clusterSize));
+    last = Math.max(last, Math.ceil((from + (pieces[at + PIECE.LENGTH] ?? 0)) / clusterSize));
+  }
+  if (!expected || !isCheck(plan.expected)) return { first, last };
+  const end = (start + unitBytes) / clusterSize;
+  const data = expected.kinds.indexOf(CLUSTER.DATA, start / clusterSize);
+  const lastData = expected.kinds.lastIndexOf(CLUSTER.DATA, end - 1);
+  if (data >= 0 && data < end) return { first: Math.min(first, data), last: Math.max(last, lastData + 1) };
+  return { first, last };
 }

@@ -68,7 +68,8 @@ export class UnitRunner {
     this.#zeros = Buffer.alloc(setup.clusterSize);
     const { output } = setup;
     if (output.kind === 'image' && output.compression !== 'none') {
-      this.#pack = new PackedRun(setup.clusterSize, (buffers) => this.#io.append(buffers));
+      const offset = (): number => this.#finished[0]?.offset ?? 0;
+      this.#pack = new PackedRun(setup.clusterSize, (buffers) => attempt('write', offset(), undefined, () => this.#io.append(buffers)));
     }
   }
 
@@ -111,7 +112,7 @@ export class UnitRunner {
     const { pieces } = unit;
     const { clusterSize } = this.#setup;
     const padded = Math.ceil(unit.length / clusterSize) * clusterSize;
-    if (!covers(pieces, padded)) this.#buffer.fill(0, 0, padded);
+    this.#clearGaps(pieces, padded);
     for (let at = 0; at < pieces.length; at += PIECE_NUMBERS) {
       const piece = pieces.subarray(at, at + PIECE_NUMBERS);
       try {
@@ -123,6 +124,17 @@ export class UnitRunner {
         this.#isolate(unit, piece, result, first, last);
       }
     }
+  }
+
+  /** What no piece covers reads as zeros; pieces come in ascending order. */
+  #clearGaps(pieces: Float64Array, padded: number): void {
+    let end = 0;
+    for (let at = 0; at < pieces.length; at += PIECE_NUMBERS) {
+      const start = pieces[at + PIECE.OFFSET] ?? 0;
+      if (start > end) this.#buffer.fill(0, end, start);
+      end = start + (pieces[at + PIECE.LENGTH] ?? 0);
+    }
+    if (padded > end) this.#buffer.fill(0, end, padded);
   }
 
   /** A piece of several clusters failed: read them one by one, so that only what is really unreadable is reported. */
@@ -271,15 +283,6 @@ function attempt<T>(op: 'read' | 'write' | 'expand', offset: number, source: num
   } catch (error) {
     throw new UnitFailure(op, offset, error, source);
   }
-}
-
-function covers(pieces: Float64Array, length: number): boolean {
-  let end = 0;
-  for (let at = 0; at < pieces.length; at += PIECE_NUMBERS) {
-    if (pieces[at + PIECE.OFFSET] !== end) return false;
-    end += pieces[at + PIECE.LENGTH] ?? 0;
-  }
-  return end >= length;
 }
 
 function sameDigest(digests: Uint8Array | undefined, index: number, digest: Uint8Array): boolean {
