@@ -4,8 +4,10 @@
 import type { DiskReader } from './disk-reader.ts';
 import type { ByteRange, Extent } from './extent.ts';
 
-/** Extents that are resolved at once. A chain of 1000 layers walks each of them once per this many extents. */
+/** Extents that are resolved at once. */
 const MOST_PIECES = 16_384;
+/** Bytes of the disk that are resolved at once, at first; a sparse disk soon takes larger steps, a dense one smaller ones. */
+const FIRST_STEP = 16 * 1024 ** 3;
 
 export interface LayerExtent {
   readonly extent: Extent;
@@ -44,14 +46,20 @@ export async function* overlayExtents(
 ): AsyncGenerator<LayerExtent> {
   const end = range.offset + range.length;
   let waiting: LayerExtent | undefined;
+  let step = FIRST_STEP;
   for (let at = range.offset; at < end; ) {
-    const pieces = await resolve(layers, { offset: at, length: end - at }, mostPieces);
+    const from = at;
+    const length = Math.min(step, end - at);
+    const pieces = await resolve(layers, { offset: at, length }, mostPieces);
     for (const piece of pieces) {
       at = piece.extent.offset + piece.extent.length;
       const joined = waiting && join(waiting, piece);
       if (waiting && !joined) yield waiting;
       waiting = joined ?? piece;
     }
+    // What the upper layers said behind the place that was reached is lost, so a step that was too long must not be repeated.
+    if (at - from < length) step = at - from;
+    else if (pieces.length < mostPieces / 2) step *= 2;
   }
   if (waiting) yield waiting;
 }

@@ -116,11 +116,15 @@ async function* walkTables(image: MappedImage, range: ByteRange, guard: Expansio
       at = stop;
       continue;
     }
-    guard.countTables(tables.length, at);
-    for (const [number, table] of tables.entries()) {
-      const stop = Math.min(end, (index + number + 1) * tableRange);
-      yield* walkTable(image, table, (index + number) * tableRange, { offset: at, length: stop - at });
-      at = stop;
+    try {
+      guard.countTables(tables.length, at);
+      for (const [number, table] of tables.entries()) {
+        const stop = Math.min(end, (index + number + 1) * tableRange);
+        yield* walkTable(image, table, (index + number) * tableRange, { offset: at, length: stop - at });
+        at = stop;
+      }
+    } finally {
+      image.tables.giveBack(tables);
     }
   }
 }

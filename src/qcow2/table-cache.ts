@@ -9,15 +9,37 @@ export const DEFAULT_TABLE_CACHE_BYTES = 16 * 1024 ** 2;
 const MOST_BYTES_AT_ONCE = 1024 ** 2;
 /** A long walk over tables in memory lets others have their turn after so many milliseconds. */
 const LONGEST_TURN_MS = 20;
+/** Memory of tables that left, kept for the next ones: the collector is slow to see that it is free. */
+const SPARE_BYTES = 4 * 1024 ** 2;
 
 export interface TableCache {
-  get(key: string): DataView | undefined;
-  put(key: string, table: DataView): void;
+  get(key: string): DataView<ArrayBuffer> | undefined;
+  put(key: string, table: DataView<ArrayBuffer>): void;
+  /** Memory for a table; what it holds is undefined. */
+  allocate(length: number): ArrayBuffer;
+  /** Says that somebody looks at the table: its memory is not used for another until it is given back as often. */
+  use(table: DataView<ArrayBuffer>): void;
+  /** A table that is never given back is never used again; that is safe. */
+  giveBack(table: DataView): void;
 }
 
 export function createTableCache(limit: number = DEFAULT_TABLE_CACHE_BYTES): TableCache {
-  const tables = new Map<string, DataView>(); // a Map keeps the order of insertion: the first is the longest unused
+  const tables = new Map<string, DataView<ArrayBuffer>>(); // a Map keeps the order of insertion: the first is the longest unused
+  const inside = new WeakSet<DataView>();
+  const users = new WeakMap<DataView, number>();
+  let spare: ArrayBuffer[] = [];
   let bytes = 0;
+
+  const recycle = (buffer: ArrayBuffer): void => {
+    if (spare[0]?.byteLength !== buffer.byteLength) spare = [];
+    if ((spare.length + 1) * buffer.byteLength <= SPARE_BYTES) spare.push(buffer);
+  };
+  const remove = (key: string, table: DataView<ArrayBuffer>): void => {
+    tables.delete(key);
+    inside.delete(table);
+    bytes -= table.byteLength;
+    if (!users.has(table)) recycle(table.buffer);
+  };
   return {
     get(key) {
       const table = tables.get(key);
@@ -28,14 +50,26 @@ export function createTableCache(limit: number = DEFAULT_TABLE_CACHE_BYTES): Tab
       return table;
     },
     put(key, table) {
-      bytes += table.byteLength - (tables.get(key)?.byteLength ?? 0);
-      tables.delete(key);
+      const before = tables.get(key);
+      if (before) remove(key, before);
       tables.set(key, table);
+      inside.add(table);
+      bytes += table.byteLength;
       for (const [oldKey, old] of tables) {
         if (bytes <= limit) break;
-        tables.delete(oldKey);
-        bytes -= old.byteLength;
+        remove(oldKey, old);
       }
+    },
+    allocate(length) {
+      return (spare[0]?.byteLength === length ? spare.pop() : undefined) ?? new ArrayBuffer(length);
+    },
+    use(table) {
+      users.set(table, (users.get(table) ?? 0) + 1);
+    },
+    giveBack(table) {
+      const left = (users.get(table) ?? 0) - 1;
+      if (left > 0) users.set(table, left);
+      else if (users.delete(table) && !inside.has(table) && table.buffer instanceof ArrayBuffer) recycle(table.buffer);
     },
   };
 }
@@ -62,22 +96,39 @@ export class TableReader {
     this.#cache.put(this.#key(offset, copy.length), new DataView(copy.buffer));
   }
 
-  /** The tables of `length` bytes each at `offsets`, in that order; what is not in memory is read in few large reads. */
+  /**
+   * The tables of `length` bytes each at `offsets`, in that order; what is not in memory is read in few large reads.
+   * Whoever is done with them gives them back; who does not costs memory until the collector comes.
+   */
   async load(offsets: readonly number[], length: number): Promise<DataView[]> {
-    const found = new Map<number, DataView>();
+    const found = new Map<number, DataView<ArrayBuffer>>();
     const missing: number[] = [];
     for (const offset of new Set(offsets)) {
       const table = this.#cache.get(this.#key(offset, length));
-      if (table) found.set(offset, table);
-      else missing.push(offset);
+      if (table) {
+        this.#cache.use(table); // before anything else can make it leave
+        found.set(offset, table);
+      } else missing.push(offset);
     }
     if (missing.length === 0) await this.#giveTurn();
     const read = await Promise.all(groupNeighbours(missing, length).map((group) => this.#readGroup(group, length)));
     for (const [offset, table] of read.flat()) {
+      this.#cache.use(table);
       this.#cache.put(this.#key(offset, length), table);
       found.set(offset, table);
     }
-    return offsets.flatMap((offset) => found.get(offset) ?? []);
+    const seen = new Set<number>();
+    return offsets.flatMap((offset) => {
+      const table = found.get(offset);
+      if (table && seen.has(offset)) this.#cache.use(table);
+      seen.add(offset);
+      return table ?? [];
+    });
+  }
+
+  /** The tables of one `load`, all of them. */
+  giveBack(tables: readonly DataView[]): void {
+    for (const table of tables) this.#cache.giveBack(table);
   }
 
   /** Without I/O nothing else in this process would run while a table of an image is walked a million times. */
@@ -87,12 +138,21 @@ export class TableReader {
     this.#turnStarted = performance.now();
   }
 
-  async #readGroup(group: readonly number[], length: number): Promise<[number, DataView][]> {
-    const buffer = new ArrayBuffer(group.length * length);
-    await this.#source.read(new Uint8Array(buffer), group[0] ?? 0);
-    if (group.length === 1) return [[group[0] ?? 0, new DataView(buffer)]];
+  async #readGroup(group: readonly number[], length: number): Promise<[number, DataView<ArrayBuffer>][]> {
+    const [first = 0] = group;
+    if (group.length === 1) {
+      const buffer = this.#cache.allocate(length);
+      await this.#source.read(new Uint8Array(buffer), first);
+      return [[first, new DataView(buffer)]];
+    }
+    const whole = new Uint8Array(group.length * length);
+    await this.#source.read(whole, first);
     // Each table gets memory of its own: one that stays in the cache must not hold the whole group.
-    return group.map((offset, index) => [offset, new DataView(buffer.slice(index * length, (index + 1) * length))]);
+    return group.map((offset, index) => {
+      const buffer = this.#cache.allocate(length);
+      new Uint8Array(buffer).set(whole.subarray(index * length, (index + 1) * length));
+      return [offset, new DataView(buffer)];
+    });
   }
 
   #key(offset: number, length: number): string {

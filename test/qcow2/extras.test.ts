@@ -307,6 +307,40 @@ describe('tables in memory', () => {
     await other.load([512], 512);
     expect(reads.length).toBe(3);
   });
+
+  it('are never overwritten while somebody looks at them, however small the cache is', async () => {
+    const SIZE = 512;
+    const bytes = Buffer.from(Array.from({ length: 64 * SIZE }, (_, index) => Math.floor(index / SIZE)));
+    await fc.assert(
+      fc.asyncProperty(
+        fc.array(fc.array(fc.nat(63), { minLength: 1, maxLength: 6 }), { minLength: 5, maxLength: 60 }),
+        fc.nat(8),
+        async (loads, room) => {
+          const tables = new TableReader(memorySource(bytes), createTableCache(room * SIZE));
+          const held: { numbers: number[]; views: DataView[] }[] = [];
+          for (const [step, numbers] of loads.entries()) {
+            const views = await tables.load(
+              numbers.map((number) => number * SIZE),
+              SIZE,
+            );
+            held.push({ numbers, views });
+            for (const hold of held) expect(hold.views.map((view) => view.getUint8(SIZE - 1))).toEqual(hold.numbers);
+            if (step % 3 !== 0) tables.giveBack(held.splice(step % held.length, 1)[0]?.views ?? []);
+          }
+        },
+      ),
+      { numRuns: 100 },
+    );
+  });
+
+  it('are used again when they were given back', async () => {
+    const tables = new TableReader(memorySource(Buffer.alloc(4096, 1)), createTableCache(512));
+    const [first] = await tables.load([0], 512);
+    tables.giveBack(first ? [first] : []);
+    await tables.load([1024], 512);
+    const [third] = await tables.load([2048], 512);
+    expect(third?.buffer).toBe(first?.buffer);
+  });
 });
 
 describe('the library', () => {
