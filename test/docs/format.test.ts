@@ -92,7 +92,7 @@ const STORIES: Readonly<Record<string, Story>> = {
   },
 };
 
-describe('a reader written from docs/format', () => {
+describe('a reader written from docs/format', { timeout: 120_000 }, () => {
   it.each(Object.entries(STORIES))('reads every restore point: %s', async (_name, { options, steps }) => {
     const folder = temporaryFolder();
     const disk = join(folder, 'disk.img');
