@@ -111,6 +111,8 @@ fetch_node() {
 
 use_if_installed && exit 0
 [ -w "$root" ] || fail "not installed yet, and $root cannot be written to" 'run ./chainkeep --version once as a user who may write there'
+! [ -d "$root/node_modules" ] || [ -w "$root/node_modules" ] ||
+  fail "the packages have to be installed again, and $root/node_modules belongs to another user" 'remove that folder as its owner and run the same command again'
 command -v node >/dev/null && command -v npm >/dev/null || fail 'node and npm are needed to install Chainkeep' 'install Node (24 or newer is best) together with npm and try again'
 take_lock
 use_if_installed && exit 0
