@@ -1,7 +1,7 @@
 // A new file as the target of a restore: written under a temporary name beside its place, and published whole or not at all.
 
-import { constants } from 'node:fs';
-import { type FileHandle, link, open, rename, unlink } from 'node:fs/promises';
+import { constants, fstatSync, statfsSync } from 'node:fs';
+import { type FileHandle, link, open, rename, stat, unlink } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { randomToken } from '../plumbing/clock.ts';
 import { ChainkeepError, systemCode } from '../plumbing/errors.ts';
@@ -23,7 +23,7 @@ export async function createFileWriter(path: string, options: FileWriterOptions)
   await options.onPartial?.(partial);
   try {
     const handle = await open(partial, constants.O_RDWR | constants.O_CREAT | constants.O_EXCL | constants.O_NOFOLLOW, 0o600);
-    const writer = new FileWriter(path, partial, handle, options.replace);
+    const writer = new FileWriter(path, partial, handle, options);
     try {
       await handle.truncate(options.size);
     } catch (error) {
@@ -42,14 +42,17 @@ class FileWriter implements DiskWriter {
   readonly startsZero = true;
   readonly #partial: string;
   readonly #handle: FileHandle;
+  readonly #size: number;
   readonly #replace: boolean;
+  #published = false;
   #ended = false;
 
-  constructor(path: string, partial: string, handle: FileHandle, replace: boolean) {
+  constructor(path: string, partial: string, handle: FileHandle, { size, replace }: FileWriterOptions) {
     this.name = path;
     this.fd = handle.fd;
     this.#partial = partial;
     this.#handle = handle;
+    this.#size = size;
     this.#replace = replace;
   }
 
@@ -65,19 +68,36 @@ class FileWriter implements DiskWriter {
   async zero(): Promise<void> {}
 
   explain(error: unknown): unknown {
-    return targetError(this.name, error);
+    if (!NO_ROOM.has(systemCode(error))) return targetError(this.name, error);
+    const { bavail, bsize } = statfsSync(dirname(this.name));
+    const { blocks, size } = fstatSync(this.fd);
+    return noRoomError(this.name, Math.max(size, this.#size), bavail * bsize + blocks * BLOCK, error);
   }
 
   async finish(): Promise<void> {
     try {
       // Bytes before name: once the file has its name, a power loss may not take its content.
+      if (this.#replace) await this.#takeOwner();
       await this.#handle.sync();
-      await this.#handle.close();
       await this.#publish();
+      this.#published = true;
       await syncFolder(dirname(this.name));
+      await this.#handle.close();
       this.#ended = true;
     } catch (error) {
       throw this.explain(error);
+    }
+  }
+
+  /** Who could use the file before can use it after: a VM whose disk is restored over it, for one. */
+  async #takeOwner(): Promise<void> {
+    try {
+      const { mode, uid, gid } = await stat(this.name);
+      await this.#handle.chmod(mode & 0o777);
+      if (uid !== process.getuid?.() || gid !== process.getgid?.()) await this.#handle.chown(uid, gid);
+    } catch (error) {
+      // Nothing was there to replace; or the owner may not be given away, and then the file stays that of the user who restores it.
+      if (systemCode(error) !== 'ENOENT' && systemCode(error) !== 'EPERM') throw error;
     }
   }
 
@@ -100,9 +120,17 @@ class FileWriter implements DiskWriter {
     if (this.#ended) return;
     this.#ended = true;
     await this.#handle.close();
-    await unlink(this.#partial).catch((error: unknown) => {
+    await this.#remove(this.#partial);
+    // The name was there and may not be durable: what was answered with an error, nobody may find later.
+    if (this.#published && !this.#replace) await this.#remove(this.name);
+  }
+
+  async #remove(path: string): Promise<void> {
+    try {
+      await unlink(path);
+    } catch (error) {
       if (systemCode(error) !== 'ENOENT') throw targetError(this.name, error);
-    });
+    }
   }
 }
 
@@ -125,6 +153,21 @@ async function syncFolder(path: string): Promise<void> {
   }
 }
 
+/** Node has no name for EDQUOT (over quota), only its number. */
+const NO_ROOM: ReadonlySet<string | undefined> = new Set(['ENOSPC', 'Unknown system error -122']);
+
+const BLOCK = 512; // the unit of st_blocks
+
+/** `required`: bytes of the whole disk, which need fewer where it has holes; undefined where nothing is known. */
+function noRoomError(path: string, required: number | undefined, available: number | undefined, cause: unknown): ChainkeepError {
+  const numbers = required === undefined ? '' : `: the disk has ${required} bytes, ${available} are available`;
+  return new ChainkeepError('INSUFFICIENT_STORAGE', `there is not enough room to write ${path}${numbers}`, {
+    advice: 'free some room, or choose another target; nothing was left behind',
+    context: { target: path, required_bytes: required, available_bytes: available },
+    cause,
+  });
+}
+
 const ADVICE: Readonly<Record<string, string>> = {
   ENOENT: 'make the folder first, or choose another target',
   ENOTDIR: 'choose a target in a folder that exists',
@@ -132,6 +175,7 @@ const ADVICE: Readonly<Record<string, string>> = {
   EROFS: 'choose a place that is not read-only',
   EISDIR: 'name a file in that folder',
   ENAMETOOLONG: 'choose a shorter name',
+  EFBIG: 'its file system does not take files of this size: choose another one',
 };
 
 /** The error of a target that cannot be made or written, by what the system said. */
@@ -139,18 +183,20 @@ export function targetError(path: string, error: unknown): ChainkeepError {
   if (error instanceof ChainkeepError) return error;
   const code = systemCode(error);
   const context = { target: path, system_code: code };
-  if (code === 'ENOSPC' || code === 'EDQUOT' || code === 'EFBIG') {
-    return new ChainkeepError('INSUFFICIENT_STORAGE', `there is not enough room to write ${path}`, {
-      advice: 'free some room, or choose another target; nothing was left behind',
+  if (NO_ROOM.has(code)) return noRoomError(path, undefined, undefined, error);
+  if (code === 'EEXIST') {
+    return new ChainkeepError('TARGET_EXISTS', `${path} exists already`, {
+      advice: 'choose another name, or replace it with --force',
       context,
       cause: error,
     });
   }
-  if (code === 'EEXIST') {
-    return new ChainkeepError('TARGET_EXISTS', `${path} exists already`, { advice: 'choose another name, or replace it with --force', context, cause: error });
-  }
   const message = error instanceof Error ? error.message : String(error);
   return code !== undefined && ADVICE[code] !== undefined
     ? new ChainkeepError('TARGET_INVALID', `${path} cannot be written: ${message}`, { advice: ADVICE[code], context, cause: error })
-    : new ChainkeepError('TARGET_FAILED', `writing ${path} failed: ${message}`, { advice: 'check the disk the target lies on', context, cause: error });
+    : new ChainkeepError('TARGET_FAILED', `writing ${path} failed: ${message}`, {
+        advice: 'check the disk the target lies on',
+        context,
+        cause: error,
+      });
 }

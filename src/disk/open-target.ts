@@ -1,7 +1,7 @@
 // Where a disk is written to, as a person names it: a new file, one that may be replaced, or a block device.
 // Decides and refuses before anything is touched; never takes a path for something else than it is.
 
-import { statSync } from 'node:fs';
+import { lstatSync, realpathSync, statSync } from 'node:fs';
 import { ChainkeepError, systemCode } from '../plumbing/errors.ts';
 import { openDeviceWriter } from './device-writer.ts';
 import type { DiskWriter } from './disk-writer.ts';
@@ -42,9 +42,12 @@ export function inspectTarget({ path, format, force }: TargetRequest): TargetKin
  * Throws what `inspectTarget` throws, TARGET_TOO_SMALL, and TARGET_INVALID where it cannot be made.
  */
 export async function openTarget(request: TargetRequest, size: number, onPartial?: (path: string) => Promise<void>): Promise<DiskWriter> {
-  if (inspectTarget(request) === 'device') return openDeviceWriter(request.path, size);
+  const kind = inspectTarget(request);
+  if (kind === 'device') return openDeviceWriter(request.path, size);
+  // Behind a link the file is replaced, not the link.
+  const path = kind === 'existing file' ? realpathSync(request.path) : request.path;
   const options = { size: request.format === 'raw' ? size : 0, replace: request.force, ...(onPartial && { onPartial }) };
-  return createFileWriter(request.path, options);
+  return createFileWriter(path, options);
 }
 
 function kindOf(path: string): TargetKind {
@@ -55,6 +58,12 @@ function kindOf(path: string): TargetKind {
     if (stat.isFile()) return 'existing file';
   } catch (error) {
     if (systemCode(error) !== 'ENOENT') throw targetError(path, error);
+    if (isLink(path)) {
+      throw new ChainkeepError('TARGET_INVALID', `${path} is a link that leads nowhere`, {
+        advice: 'name a new file, or mend the link',
+        context,
+      });
+    }
     if (!path.endsWith('/')) return 'new file';
     throw new ChainkeepError('TARGET_INVALID', `${path} is a folder that does not exist`, { advice: 'name a new file', context });
   }
@@ -62,4 +71,8 @@ function kindOf(path: string): TargetKind {
     advice: 'name a new file, or a device with --force',
     context,
   });
+}
+
+function isLink(path: string): boolean {
+  return lstatSync(path, { throwIfNoEntry: false })?.isSymbolicLink() ?? false;
 }

@@ -1,13 +1,15 @@
 // The restore job: a restore point to a new file or a device. Every cluster is checked on the way.
 
-import { resolve } from 'node:path';
+import { realpathSync } from 'node:fs';
+import { basename, dirname, join, resolve } from 'node:path';
 import type { JobWatch, RestoreInput, RestoreOutcome } from '../../app-interface.ts';
 import type { BackupJob } from '../../catalog/backup-jobs.ts';
 import { inspectTarget, openTarget } from '../../disk/open-target.ts';
-import { ChainkeepError } from '../../plumbing/errors.ts';
+import { ChainkeepError, systemCode } from '../../plumbing/errors.ts';
 import { silentLogger } from '../../plumbing/logger.ts';
 import type { OpenedBackup } from '../../repository/open-backup.ts';
 import { restoreBackup } from '../../repository/restore-backup.ts';
+import { findWriter } from '../../source/image-locks.ts';
 import { startWorkersAhead } from '../../transfer/idle-workers.ts';
 import { runJob } from '../runner.ts';
 import type { JobEnvironment } from './job-environment.ts';
@@ -23,8 +25,10 @@ export async function restore(
       advice: 'restore to a file or a block device',
     });
   }
-  inspectTarget({ ...input, path: input.target });
+  const kind = inspectTarget({ ...input, path: input.target });
   const target = resolve(input.target);
+  if (kind !== 'new file') refuseRunning(target);
+  if (kind !== 'device') await refuseRepositories(environment, target);
   if (!input.dry_run) startWorkersAhead();
   const row = await environment.repositories.getRepository(backup.repository_id);
   const place = { vmContextId: backup.vm_context_id, diskId: backup.disk_id };
@@ -65,6 +69,38 @@ export async function restore(
     }
   });
   return outcome(jobId, result.opened, target, result.bytes, Math.round(environment.clock.monotonic() - began));
+}
+
+/** The VM would go on writing: into a file that has no name any more, or into the middle of what was restored. */
+function refuseRunning(target: string): void {
+  const writer = findWriter(target);
+  if (writer === undefined) return;
+  throw new ChainkeepError('TARGET_INVALID', `${target} is open for writing in a running VM (${writer})`, {
+    advice: 'shut the VM down, or restore to another place',
+    context: { target },
+  });
+}
+
+/** What lies in a repository is somebody's backup; a restore over it would destroy what it reads. */
+async function refuseRepositories({ repositories }: JobEnvironment, target: string): Promise<void> {
+  const place = realPlace(target);
+  for (const { name, config } of await repositories.listRepositories()) {
+    if (typeof config.path !== 'string' || !`${place}/`.startsWith(`${realPlace(config.path)}/`)) continue;
+    throw new ChainkeepError('TARGET_INVALID', `${target} lies in the repository ${name}`, {
+      advice: 'choose a place outside of the repositories',
+      context: { target, repository: name },
+    });
+  }
+}
+
+/** Where a path really leads; what is not there yet lies where its folder leads. */
+function realPlace(path: string): string {
+  try {
+    return realpathSync(path);
+  } catch (error) {
+    if (systemCode(error) !== 'ENOENT' || dirname(path) === path) return path;
+    return join(realPlace(dirname(path)), basename(path));
+  }
 }
 
 function outcome(
