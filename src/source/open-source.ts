@@ -1,6 +1,6 @@
 // Opens what is backed up as a disk: a file, a block device, an image. The format is what was said, never guessed.
 
-import { fstatSync } from 'node:fs';
+import { fstatSync, statSync } from 'node:fs';
 import type { DiskReader } from '../disk/disk-reader.ts';
 import { overlay } from '../disk/overlay.ts';
 import { openRawReader } from '../disk/raw-file-reader.ts';
@@ -46,7 +46,8 @@ async function openRawSource(path: string): Promise<OpenedSource> {
     const first = Buffer.alloc(4);
     await source.read(first, 0);
     // A guest can write such a header into its own disk, so this is a notice and no reason to read it in another way.
-    if (first.readUInt32BE(0) === QCOW2_MAGIC) notices.push(`${path} begins like a QCOW2 image and is backed up as raw bytes; for its disk say --format qcow2`);
+    if (first.readUInt32BE(0) === QCOW2_MAGIC)
+      notices.push(`${path} begins like a QCOW2 image and is backed up as raw bytes; for its disk say --format qcow2`);
   }
   const writer = findWriter(path);
   if (writer) notices.push(`${path} is open for writing in a running VM (${writer}): the backup may hold a state between two moments`);
@@ -68,29 +69,21 @@ async function deviceSizeNow(path: string): Promise<number> {
 }
 
 async function openQcow2Source({ path, withBacking }: SourceRequest): Promise<OpenedSource> {
-  const writer = findWriter(path);
-  if (writer) {
-    throw new ChainkeepError('SOURCE_INVALID', `${path} is open for writing in a running VM (${writer})`, {
-      advice: 'shut the VM down, or back up a snapshot of the image',
-      context: { path },
-    });
-  }
+  refuseRunning(path);
   try {
     const { layers, warnings } = await openImageFile(path, 'qcow2', withBacking ? 'same-folder' : 'refuse');
     const reader = overlay(layers);
-    const size = fileSize(path);
-    return {
-      reader,
-      kind: 'qcow2',
-      notices: warnings,
-      checkUnchanged: async () => {
-        const now = await size();
-        if (now.now !== now.then) throw changed(path, now.then, now.now);
-      },
-    };
+    try {
+      for (const backing of layers.slice(1)) refuseRunning(backing.name);
+      const files = layers.map(({ name }) => ({ name, stamp: stampOf(name) }));
+      return { reader, kind: 'qcow2', notices: warnings, checkUnchanged: async () => files.forEach(refuseChanged) };
+    } catch (error) {
+      await reader.close();
+      throw error;
+    }
   } catch (error) {
     if (!isChainkeepError(error, 'QCOW2_INVALID')) throw error;
-    throw new ChainkeepError('SOURCE_INVALID', `${path} is not a usable QCOW2 image: ${error.message}`, {
+    throw new ChainkeepError('SOURCE_INVALID', `${path} is not a usable QCOW2 image: ${error.message.replace(`${path}: `, '')}`, {
       advice: 'say --format raw for a raw disk; look at the image with: chainkeep image check',
       context: { path },
       cause: error,
@@ -98,9 +91,36 @@ async function openQcow2Source({ path, withBacking }: SourceRequest): Promise<Op
   }
 }
 
-function fileSize(path: string): () => Promise<{ then: number; now: number }> {
-  const first = deviceSizeNow(path);
-  return async () => ({ then: await first, now: await deviceSizeNow(path) });
+/** Tables that change while they are read give a disk that never was. */
+function refuseRunning(path: string): void {
+  const writer = findWriter(path);
+  if (writer === undefined) return;
+  throw new ChainkeepError('SOURCE_INVALID', `${path} is open for writing in a running VM (${writer})`, {
+    advice: 'shut the VM down, or back up a snapshot of the image',
+    context: { path },
+  });
+}
+
+interface Stamp {
+  readonly size: number;
+  readonly written: bigint;
+}
+
+/** Of a file that is gone meanwhile: no bytes, never written. */
+function stampOf(path: string): Stamp {
+  const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+  return { size: Number(stat?.size ?? 0n), written: stat?.mtimeNs ?? 0n };
+}
+
+/** Also an image that kept its size was changed when it was written to: a VM may have been started meanwhile. */
+function refuseChanged({ name, stamp }: { readonly name: string; readonly stamp: Stamp }): void {
+  const now = stampOf(name);
+  if (now.size !== stamp.size) throw changed(name, stamp.size, now.size);
+  if (now.written === stamp.written) return;
+  throw new ChainkeepError('SOURCE_CHANGED', `${name} was written to while it was backed up`, {
+    advice: 'nothing was committed; shut the VM down first, or back up a snapshot of the image',
+    context: { path: name },
+  });
 }
 
 function changed(path: string, before: number, now: number): ChainkeepError {
