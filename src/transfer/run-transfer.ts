@@ -6,8 +6,8 @@ import type { Compression } from '../disk/extent.ts';
 import type { ByteSink } from '../plumbing/byte-sink.ts';
 import type { ByteSource } from '../plumbing/byte-source.ts';
 import { ChainkeepError, throwIfCancelled } from '../plumbing/errors.ts';
-import { allocateShared } from './served-io.ts';
 import { threadCount } from './idle-workers.ts';
+import { allocateShared } from './served-io.ts';
 import { TransferThread } from './transfer-thread.ts';
 import type { ExpectedUse, OutputSetup, Unit, UnitResult, WorkerFailure, WriteTarget } from './unit.ts';
 
@@ -156,16 +156,22 @@ class TransferRun {
   #freeThread(): Promise<TransferThread> | TransferThread {
     const free = this.#leastBusy();
     if (free && !this.#failure) return free;
+    // The oldest results may wait in a packed run that nothing fills any more: without them none of the others can be taken.
+    if (this.#isFull()) for (const thread of this.#threads) thread.flush();
     return this.#until(() => this.#leastBusy() !== undefined).then(() => this.#freeThread());
   }
 
   #leastBusy(): TransferThread | undefined {
-    if (this.#nextUnit - this.#nextResult > MOST_OPEN) return undefined;
+    if (this.#isFull()) return undefined;
     let best: TransferThread | undefined;
     for (const thread of this.#threads) {
       if (thread.busy <= AHEAD - UNITS_AN_ORDER && (best === undefined || thread.busy < best.busy)) best = thread;
     }
     return best;
+  }
+
+  #isFull(): boolean {
+    return this.#nextUnit - this.#nextResult > MOST_OPEN;
   }
 
   #take(results: readonly UnitResult[]): void {

@@ -3,8 +3,8 @@
 import type { Worker } from 'node:worker_threads';
 import type { ByteSource } from '../plumbing/byte-source.ts';
 import { ChainkeepError } from '../plumbing/errors.ts';
-import { type ServedHandlers, serve } from './served-io.ts';
 import { giveBackWorker, takeWorker } from './idle-workers.ts';
+import { type ServedHandlers, serve } from './served-io.ts';
 import {
   type FromWorker,
   PIECE,
@@ -61,6 +61,11 @@ export class TransferThread {
   give(units: readonly Unit[]): void {
     this.#busy += units.length;
     this.#post({ order: { units, sources: units.flatMap((unit) => this.#nameSources(unit)) } });
+  }
+
+  /** Behind what it was given: answer every result, also those whose packed run is not full. */
+  flush(): void {
+    this.#post({ flush: true });
   }
 
   end(): void {

@@ -129,8 +129,8 @@ export interface WorkOrder {
   readonly sources: readonly (readonly [index: number, fd: number | undefined])[];
 }
 
-/** A thread hears a setup, then orders, then the end; and after that the next setup. */
-export type ToWorker = { readonly setup: WorkerSetup } | { readonly order: WorkOrder } | { readonly end: true };
+/** A thread hears a setup, then orders (a flush may come between), then the end; and after that the next setup. */
+export type ToWorker = { readonly setup: WorkerSetup } | { readonly order: WorkOrder } | { readonly flush: true } | { readonly end: true };
 
 export type FromWorker =
   /** Units taken and settled (credits for new ones) and results that are complete. */

@@ -8,7 +8,7 @@ import { loadCrc32c } from '../plumbing/crc32c.ts';
 import { systemCode } from '../plumbing/errors.ts';
 import { readFully, writeFully } from './full-io.ts';
 import { ServedClient, ServedRequestFailed } from './served-io.ts';
-import type { ClusterCodec, FromWorker, OutputSetup, ToWorker, WorkerFailure, UnitResult, WorkerSetup, WorkOrder } from './unit.ts';
+import type { ClusterCodec, FromWorker, OutputSetup, ToWorker, UnitResult, WorkerFailure, WorkerSetup, WorkOrder } from './unit.ts';
 import { UnitFailure, type UnitIo, UnitRunner } from './unit-runner.ts';
 
 // How many finished units may wait for their packed run to fill before it is written half full. Bounds what the main
@@ -32,6 +32,7 @@ let work: Work | undefined;
 port.on('message', (message: ToWorker) => {
   try {
     if ('setup' in message) work = begin(message.setup);
+    else if ('flush' in message) flush();
     else if ('end' in message) end();
     else order(message.order);
   } catch (error) {
@@ -58,9 +59,13 @@ function order({ units, sources: named }: WorkOrder): void {
   answer(units.length, work.runner.take());
 }
 
-function end(): void {
+function flush(): void {
   work?.runner.flush();
   answer(0, work?.runner.take() ?? []);
+}
+
+function end(): void {
+  flush();
   work = undefined;
   post({ ended: true });
 }
@@ -68,7 +73,10 @@ function end(): void {
 /** The arrays of a result share one buffer, which moves over instead of being copied. */
 function answer(settled: number, results: readonly UnitResult[]): void {
   const message: FromWorker = { settled, results };
-  port.postMessage(message, results.map((result) => result.outcome.buffer));
+  port.postMessage(
+    message,
+    results.map((result) => result.outcome.buffer),
+  );
 }
 
 function openIo(output: OutputSetup, sources: ReadonlyMap<number, number | undefined>, served: ServedClient): UnitIo {
