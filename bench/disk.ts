@@ -38,7 +38,8 @@ export function makeDisk(path: string, size: number, wanted: number): void {
 export function change(path: string, bytes: number): void {
   const fd = openSync(path, 'r+');
   const clusters = Math.floor(fstatSync(fd).size / 65_536);
-  for (let done = 0; done < bytes; done += 65_536) writeSync(fd, randomBytes(65_536), 0, 65_536, Math.floor(Math.random() * clusters) * 65_536);
+  for (let done = 0; done < bytes; done += 65_536)
+    writeSync(fd, randomBytes(65_536), 0, 65_536, Math.floor(Math.random() * clusters) * 65_536);
   closeSync(fd);
 }
 

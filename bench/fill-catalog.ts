@@ -11,7 +11,13 @@ const [home = '', count = '10000'] = process.argv.slice(2);
 const catalog = await openCatalog({ url: `sqlite:${join(home, 'catalog.sqlite')}`, clock: systemClock });
 const now = (): string => isoTime(systemClock.now());
 const repository = newId(systemClock);
-await insertRepository(catalog, { id: repository, name: 'default', repository_type: 'local', config: { path: join(home, 'r') }, created_at: now() });
+await insertRepository(catalog, {
+  id: repository,
+  name: 'default',
+  repository_type: 'local',
+  config: { path: join(home, 'r') },
+  created_at: now(),
+});
 const vms = Array.from({ length: 100 }, (_, index) => ({ id: newId(systemClock), name: `vm-${index}` }));
 for (const vm of vms) await insertVmContext(catalog, { context_id: vm.id, vm_name: vm.name, created_at: now() });
 const chains = new Map<string, string[]>();

@@ -3,8 +3,8 @@
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { compare, type Command, measure, median, type Result, type Sample, type Side } from './measure.ts';
 import { allocated, change, makeScattered, sh } from './disk.ts';
+import { type Command, compare, measure, median, type Result, type Sample, type Side } from './measure.ts';
 
 export interface Bench {
   readonly source: string;
@@ -26,7 +26,17 @@ const SCRIPT = fileURLToPath(new URL('./digest-script.ts', import.meta.url));
 const FILL = fileURLToPath(new URL('./fill-catalog.ts', import.meta.url));
 
 export function works(bench: Bench): readonly Work[] {
-  return [fullOnTmpfs(bench), fullOnDisk(bench), fullZstd(bench), fullOthers(bench), incremental(bench), restore(bench), ...verify(bench), listing(bench), memory(bench)];
+  return [
+    fullOnTmpfs(bench),
+    fullOnDisk(bench),
+    fullZstd(bench),
+    fullOthers(bench),
+    incremental(bench),
+    restore(bench),
+    ...verify(bench),
+    listing(bench),
+    memory(bench),
+  ];
 }
 
 function chainkeep(home: string, ...args: string[]): () => Promise<Sample> {
@@ -36,7 +46,12 @@ function chainkeep(home: string, ...args: string[]): () => Promise<Sample> {
 /** A full backup into a home that is new each time. */
 function fullInto(home: string, source: string, compression: string): Side {
   const clean = (): void => rmSync(home, { recursive: true, force: true });
-  return { name: 'chainkeep', before: clean, run: chainkeep(home, 'backup', source, '--vm', 'bench', '--compression', compression), after: clean };
+  return {
+    name: 'chainkeep',
+    before: clean,
+    run: chainkeep(home, 'backup', source, '--vm', 'bench', '--compression', compression),
+    after: clean,
+  };
 }
 
 function qemuInto(target: string, source: string, ...options: string[]): Side {
@@ -47,30 +62,52 @@ function qemuInto(target: string, source: string, ...options: string[]): Side {
 
 function ratios(results: readonly Result[]): string[] {
   const [ours, ...others] = results;
-  const lines = results.map(({ name, seconds, peakMiB }) => `${seconds.toFixed(3).padStart(8)} s  ${peakMiB.toFixed(0).padStart(5)} MiB  ${name}`);
+  const lines = results.map(
+    ({ name, seconds, peakMiB }) => `${seconds.toFixed(3).padStart(8)} s  ${peakMiB.toFixed(0).padStart(5)} MiB  ${name}`,
+  );
   for (const other of others) lines.push(`=> ${(other.seconds / (ours?.seconds ?? 1)).toFixed(2)} times as fast as ${other.name}`);
   return lines;
 }
 
 function fullOnTmpfs({ source, tmpfs, runs }: Bench): Work {
   const sides = [fullInto(join(tmpfs, 'home'), source, 'none'), qemuInto(join(tmpfs, 'q.qcow2'), source)];
-  return { name: 'full-tmpfs', goal: 'full, no compression, digests on, on tmpfs: at least 1.2 times as fast', run: async () => ratios(await compare(sides, runs)) };
+  return {
+    name: 'full-tmpfs',
+    goal: 'full, no compression, digests on, on tmpfs: at least 1.2 times as fast',
+    run: async () => ratios(await compare(sides, runs)),
+  };
 }
 
 function fullOnDisk({ source, disk, runs }: Bench): Work {
   const sides = [fullInto(join(disk, 'home'), source, 'none'), qemuInto(join(disk, 'q.qcow2'), source, '-t', 'writeback')];
-  return { name: 'full-disk', goal: 'the same on a disk, both durable: at least 1.1 times as fast', run: async () => ratios(await compare(sides, runs)) };
+  return {
+    name: 'full-disk',
+    goal: 'the same on a disk, both durable: at least 1.1 times as fast',
+    run: async () => ratios(await compare(sides, runs)),
+  };
 }
 
 function fullZstd({ source, tmpfs, runs }: Bench): Work {
-  const sides = [fullInto(join(tmpfs, 'home'), source, 'zstd'), qemuInto(join(tmpfs, 'q.qcow2'), source, '-c', '-o', 'compression_type=zstd')];
-  return { name: 'full-zstd', goal: 'full, zstd, digests on: at least 2 times as fast', run: async () => ratios(await compare(sides, runs)) };
+  const sides = [
+    fullInto(join(tmpfs, 'home'), source, 'zstd'),
+    qemuInto(join(tmpfs, 'q.qcow2'), source, '-c', '-o', 'compression_type=zstd'),
+  ];
+  return {
+    name: 'full-zstd',
+    goal: 'full, zstd, digests on: at least 2 times as fast',
+    run: async () => ratios(await compare(sides, runs)),
+  };
 }
 
 function fullOthers({ source, tmpfs, runs }: Bench): Work {
   const restic = join(tmpfs, 'restic');
   const borg = join(tmpfs, 'borg');
-  const env = { RESTIC_PASSWORD: 'bench', RESTIC_REPOSITORY: restic, RESTIC_CACHE_DIR: join(tmpfs, 'cache'), BORG_BASE_DIR: join(tmpfs, 'borgbase') };
+  const env = {
+    RESTIC_PASSWORD: 'bench',
+    RESTIC_REPOSITORY: restic,
+    RESTIC_CACHE_DIR: join(tmpfs, 'cache'),
+    BORG_BASE_DIR: join(tmpfs, 'borgbase'),
+  };
   const fresh = (path: string, init: Command) => async (): Promise<void> => {
     rmSync(path, { recursive: true, force: true });
     await measure(init, env);
@@ -107,13 +144,20 @@ function incremental({ source, tmpfs, runs }: Bench): Work {
       sh(`cp --sparse=always ${source} ${copy}`);
       await chainkeep(home, 'backup', copy, '--vm', 'bench', '--compression', 'none')();
       const sides: Side[] = [
-        { name: 'chainkeep', before: () => change(copy, data() / 100), run: chainkeep(home, 'backup', copy, '--vm', 'bench', '--compression', 'none') },
+        {
+          name: 'chainkeep',
+          before: () => change(copy, data() / 100),
+          run: chainkeep(home, 'backup', copy, '--vm', 'bench', '--compression', 'none'),
+        },
         { name: 'script', run: () => measure([process.execPath, SCRIPT, copy]) },
       ];
       const results = await compare(sides, runs);
       rmSync(home, { recursive: true, force: true });
       rmSync(copy, { force: true });
-      return [...ratios(results), `=> ${((results[0]?.seconds ?? 0) / (results[1]?.seconds ?? 1)).toFixed(2)} times the time of the script`];
+      return [
+        ...ratios(results),
+        `=> ${((results[0]?.seconds ?? 0) / (results[1]?.seconds ?? 1)).toFixed(2)} times the time of the script`,
+      ];
     },
   };
 }
@@ -142,9 +186,24 @@ function restore({ source, tmpfs, runs }: Bench): Work {
       for (const compression of ['none', 'zstd']) {
         const newest = await makeChain(home, copy, source, 10, compression);
         const sides: Side[] = [
-          { name: `chainkeep (${compression})`, before: clean, run: chainkeep(home, 'restore', 'latest', '--vm', 'bench', target), after: clean },
-          { name: 'qemu-img convert -O raw', before: clean, run: () => measure(['qemu-img', 'convert', '-f', 'qcow2', '-O', 'raw', newest, target]), after: clean },
-          { name: 'qemu-img convert -W -m 8 -O raw', before: clean, run: () => measure(['qemu-img', 'convert', '-W', '-m', '8', '-f', 'qcow2', '-O', 'raw', newest, target]), after: clean },
+          {
+            name: `chainkeep (${compression})`,
+            before: clean,
+            run: chainkeep(home, 'restore', 'latest', '--vm', 'bench', target),
+            after: clean,
+          },
+          {
+            name: 'qemu-img convert -O raw',
+            before: clean,
+            run: () => measure(['qemu-img', 'convert', '-f', 'qcow2', '-O', 'raw', newest, target]),
+            after: clean,
+          },
+          {
+            name: 'qemu-img convert -W -m 8 -O raw',
+            before: clean,
+            run: () => measure(['qemu-img', 'convert', '-W', '-m', '8', '-f', 'qcow2', '-O', 'raw', newest, target]),
+            after: clean,
+          },
         ];
         lines.push(...ratios(await compare(sides, runs)));
       }
@@ -170,7 +229,10 @@ function verify({ source, tmpfs, runs }: Bench): Work[] {
       ];
       const results = await compare(sides, runs);
       rmSync(home, { recursive: true, force: true });
-      return [...ratios(results), `=> ${(((results[1]?.seconds ?? 0) / (results[0]?.seconds ?? 1)) * 100).toFixed(0)} % of the rate of the script`];
+      return [
+        ...ratios(results),
+        `=> ${(((results[1]?.seconds ?? 0) / (results[0]?.seconds ?? 1)) * 100).toFixed(0)} % of the rate of the script`,
+      ];
     },
   }));
 }
@@ -193,7 +255,9 @@ function listing({ tmpfs, runs }: Bench): Work {
       const results = await compare(sides, Math.max(runs, 15));
       rmSync(home, { recursive: true, force: true });
       const version = results[0]?.seconds ?? 0;
-      return results.map(({ name, seconds }) => `${(seconds * 1000).toFixed(0).padStart(5)} ms  (+${((seconds - version) * 1000).toFixed(0)})  ${name}`);
+      return results.map(
+        ({ name, seconds }) => `${(seconds * 1000).toFixed(0).padStart(5)} ms  (+${((seconds - version) * 1000).toFixed(0)})  ${name}`,
+      );
     },
   };
 }
@@ -218,7 +282,8 @@ function memory({ tmpfs }: Bench): Work {
       const restored = await chainkeep(home, 'restore', 'latest', '--vm', 'bench', `${disk}.restored`)();
       for (const path of [home, disk, `${disk}.restored`]) rmSync(path, { recursive: true, force: true });
       const last = increments.at(-1) ?? full;
-      const line = (name: string, { seconds, peakMiB }: Sample): string => `${seconds.toFixed(2).padStart(8)} s  ${peakMiB.toFixed(0).padStart(5)} MiB  ${name}`;
+      const line = (name: string, { seconds, peakMiB }: Sample): string =>
+        `${seconds.toFixed(2).padStart(8)} s  ${peakMiB.toFixed(0).padStart(5)} MiB  ${name}`;
       return [
         line('full', full),
         line(`incremental, median of 99 (${median(increments.map((sample) => sample.seconds)).toFixed(2)} s), this is the 100th`, last),

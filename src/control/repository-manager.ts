@@ -1,6 +1,7 @@
 // Configured repositories: registers places, opens them, and knows which are there. Configuration is the catalog's, backups the repository's.
 
 import { resolve } from 'node:path';
+import { countBackupJobs } from '../catalog/backup-jobs.ts';
 import {
   type BackupRepository,
   countBackupsByRepository,
@@ -10,7 +11,6 @@ import {
   listRepositories,
   updateRepository,
 } from '../catalog/backup-repositories.ts';
-import { countBackupJobs } from '../catalog/backup-jobs.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import { forgetBackups } from '../catalog/complete-backup.ts';
 import { type Clock, isoTime } from '../plumbing/clock.ts';
@@ -50,7 +50,12 @@ export class RepositoryManager {
     await this.#refuseTaken(input.name, config);
     const store = await openStore(input.type, config, { create: true });
     try {
-      const marker = await claimRepository({ store, clock: this.#clock, installationId: await this.#installationId(), takeOver: input.takeOver });
+      const marker = await claimRepository({
+        store,
+        clock: this.#clock,
+        installationId: await this.#installationId(),
+        takeOver: input.takeOver,
+      });
       const capacity = await store.capacity();
       await insertRepository(this.#catalog, {
         id: marker.repository_id,
@@ -123,7 +128,8 @@ export class RepositoryManager {
 
   async #refuseTaken(name: string, config: Readonly<Record<string, unknown>>): Promise<void> {
     for (const row of await this.listRepositories()) {
-      const taken = row.name === name ? `the name ${name} is taken` : samePlace(row.config, config) ? `${row.name} lies in the same place` : undefined;
+      const taken =
+        row.name === name ? `the name ${name} is taken` : samePlace(row.config, config) ? `${row.name} lies in the same place` : undefined;
       if (taken) {
         throw new ChainkeepError('REPOSITORY_EXISTS', `${taken} by a repository that is registered already`, {
           advice: 'choose another one, or see what there is with: chainkeep repo list',
@@ -150,7 +156,9 @@ function samePlace(a: Readonly<Record<string, unknown>>, b: Readonly<Record<stri
 function storeType(type: string): BackupRepository['repository_type'] {
   const known = (['local', 'nfs', 'cifs', 'smb', 's3', 'azure'] as const).find((candidate) => candidate === type);
   if (known) return known;
-  throw new ChainkeepError('CONFIG_INVALID', `${type} is no type of repository`, { advice: 'the types are local, nfs, cifs, smb, s3 and azure' });
+  throw new ChainkeepError('CONFIG_INVALID', `${type} is no type of repository`, {
+    advice: 'the types are local, nfs, cifs, smb, s3 and azure',
+  });
 }
 
 function storageFields(capacity: Awaited<ReturnType<BlobStore['capacity']>>, clock: Clock): Partial<BackupRepository> {

@@ -1,7 +1,7 @@
 // The size of a block device: `stat` says 0.
 
-import { readFile } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
+import { readFile } from 'node:fs/promises';
 import { ChainkeepError } from '../plumbing/errors.ts';
 
 const SECTOR = 512; // the unit of /sys/dev/block/*/size, whatever the device's own sectors are

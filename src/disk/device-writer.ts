@@ -15,11 +15,15 @@ export async function openDeviceWriter(path: string, size: number): Promise<Disk
     // On a block device O_EXCL without O_CREAT means: not while it is mounted or used by another driver.
     handle = await open(path, constants.O_RDWR | constants.O_EXCL);
   } catch (error) {
-    throw new ChainkeepError('TARGET_INVALID', `the device ${path} cannot be opened for writing: ${error instanceof Error ? error.message : String(error)}`, {
-      advice: 'unmount it and stop what uses it; writing to devices usually needs root',
-      context: { target: path },
-      cause: error,
-    });
+    throw new ChainkeepError(
+      'TARGET_INVALID',
+      `the device ${path} cannot be opened for writing: ${error instanceof Error ? error.message : String(error)}`,
+      {
+        advice: 'unmount it and stop what uses it; writing to devices usually needs root',
+        context: { target: path },
+        cause: error,
+      },
+    );
   }
   try {
     const available = await deviceSize(handle, path);

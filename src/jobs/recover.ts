@@ -11,7 +11,7 @@ import type { DiskPlace } from '../repository/layout.ts';
 import type { Repository } from '../repository/repository.ts';
 import { backupRow } from './kinds/backup-row.ts';
 import { fateOf, type JobEnvironment } from './kinds/job-environment.ts';
-import { type Settlement, type SettledBackup, settleDeadJobs } from './settle.ts';
+import { type SettledBackup, type Settlement, settleDeadJobs } from './settle.ts';
 
 /** Cheap where nothing died. Jobs whose repository is offline stay as they are; `onNotice` hears of them. */
 export async function recoverDeadJobs(environment: JobEnvironment, onNotice?: (message: string) => void): Promise<void> {
@@ -48,7 +48,12 @@ async function decideBackup(environment: JobEnvironment, job: TrackedJob): Promi
   });
 }
 
-async function settleOne(repository: Repository, row: Parameters<typeof backupRow>[1], place: DiskPlace, id: string): Promise<SettledBackup> {
+async function settleOne(
+  repository: Repository,
+  row: Parameters<typeof backupRow>[1],
+  place: DiskPlace,
+  id: string,
+): Promise<SettledBackup> {
   try {
     const sidecar = await repository.getBackup(place, id);
     return { status: 'completed', backup: backupRow(sidecar, row) };

@@ -69,7 +69,10 @@ export class BackupRecorder {
   #settle(cluster: number, result: UnitResult, index: number): void {
     const outcome = result.outcome[index];
     if (outcome === OUTCOME.SAME) return;
-    if (outcome === OUTCOME.ZERO) return this.#settleZero(cluster);
+    if (outcome === OUTCOME.ZERO) {
+      this.#settleZero(cluster);
+      return;
+    }
     const { builder, digests } = this.#options;
     const digest = result.digests.subarray(index * DIGEST_BYTES, (index + 1) * DIGEST_BYTES);
     const hostOffset = result.hostOffsets[index] ?? 0;

@@ -5,8 +5,8 @@ import type { ByteSink } from '../plumbing/byte-sink.ts';
 import { isoTime, newId } from '../plumbing/clock.ts';
 import { ChainkeepError, throwIfCancelled } from '../plumbing/errors.ts';
 import { programVersion } from '../plumbing/version.ts';
-import { encodeChainkeepExtension } from '../qcow2/header-extensions.ts';
 import { CLUSTER_CODEC_URL } from '../qcow2/cluster-codec-url.ts';
+import { encodeChainkeepExtension } from '../qcow2/header-extensions.ts';
 import { ImageBuilder } from '../qcow2/image-builder.ts';
 import { DEFAULT_CLUSTER_SIZE, type ImageLayout, planLayout } from '../qcow2/image-layout.ts';
 import { type ExpectedView, NOTHING_EXPECTED } from '../transfer/expected-view.ts';
@@ -14,17 +14,17 @@ import { planUnits, SourceTable } from '../transfer/plan-units.ts';
 import { runTransfer, unitBytesFor } from '../transfer/run-transfer.ts';
 import type { WorkerFailure } from '../transfer/unit.ts';
 import { BackupRecorder } from './backup-recorder.ts';
+import { writeBlob } from './blobs.ts';
 import { ancestors, chooseParent } from './chain-rules.ts';
 import { ChainView } from './chain-view.ts';
-import { type DiskFolder, readDiskFolder, readSidecar } from './disk-folder.ts';
 import { DigestsWriter, type WrittenDigests } from './digests-writer.ts';
+import { type DiskFolder, readDiskFolder, readSidecar } from './disk-folder.ts';
 import type { Guard } from './guard.ts';
-import { type DiskPlace, diskFolder, digestsFile, imageFile, sidecarFile } from './layout.ts';
+import { type DiskPlace, digestsFile, diskFolder, imageFile, sidecarFile } from './layout.ts';
 import { openDigests } from './open-backup.ts';
 import type { RepositoryContext } from './repository-context.ts';
 import { encodeSidecar } from './sidecar.ts';
 import type { BackupType, Sidecar } from './sidecar-fields.ts';
-import { writeBlob } from './blobs.ts';
 
 export interface BackupRequest {
   readonly place: DiskPlace;
@@ -87,7 +87,12 @@ export async function planBackup(context: RepositoryContext, request: BackupRequ
   };
 }
 
-export async function runBackup(context: RepositoryContext, request: BackupRequest, plan: BackupPlan, run: BackupRun): Promise<CreatedBackup> {
+export async function runBackup(
+  context: RepositoryContext,
+  request: BackupRequest,
+  plan: BackupPlan,
+  run: BackupRun,
+): Promise<CreatedBackup> {
   const { store, blake3 } = context;
   const folder = diskFolder(request.place);
   const { backupId, layout, chain } = plan;
@@ -203,7 +208,12 @@ function describe(
     bytes_read: recorder.bytesRead,
     source: request.sourceKind,
     policy_id: request.policyId,
-    qcow2: { virtual_size: plan.layout.virtualSize, cluster_size: plan.layout.clusterSize, compression: request.compression, generation: 1 },
+    qcow2: {
+      virtual_size: plan.layout.virtualSize,
+      cluster_size: plan.layout.clusterSize,
+      compression: request.compression,
+      generation: 1,
+    },
     digests: { name: digestsFile(plan.backupId, 1), algorithm: 'blake3', root: built.written.root, structure: built.structure },
     metadata: request.metadata,
     tool: `chainkeep/${programVersion()}`,
@@ -236,13 +246,20 @@ async function commit(context: RepositoryContext, sidecar: Sidecar, parent: Side
 }
 
 /** After a failure nothing of the run stays; what cannot be removed now is rubbish that the next run on this disk removes. */
-async function takeBack(context: RepositoryContext, sinks: readonly ByteSink[], finished: readonly string[], error: unknown): Promise<void> {
+async function takeBack(
+  context: RepositoryContext,
+  sinks: readonly ByteSink[],
+  finished: readonly string[],
+  error: unknown,
+): Promise<void> {
   const failures: unknown[] = [];
   for (const sink of sinks) await sink.abort().catch((failure: unknown) => failures.push(failure));
   for (const name of finished) await context.store.delete(name).catch((failure: unknown) => failures.push(failure));
   for (const failure of failures) {
     const message = failure instanceof Error ? failure.message : String(failure);
-    context.logger.log('warn', `a part of the failed backup could not be removed: ${message}`, { after: error instanceof Error ? error.message : String(error) });
+    context.logger.log('warn', `a part of the failed backup could not be removed: ${message}`, {
+      after: error instanceof Error ? error.message : String(error),
+    });
   }
 }
 

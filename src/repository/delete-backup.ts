@@ -71,10 +71,14 @@ export async function removeRubbish(
 function refuseDependents(folder: DiskFolder, backupId: string): void {
   const needed = dependents(backupId, folder.sidecars);
   if (needed.length === 0) return;
-  throw new ChainkeepError('BACKUP_HAS_DEPENDENTS', `backup ${backupId} is needed by ${needed.length} other backup${needed.length > 1 ? 's' : ''}`, {
-    advice: 'delete the newest backups first, or thin the chain out with: chainkeep prune',
-    context: { backup_id: backupId, dependents: needed.map((sidecar) => sidecar.backup_id) },
-  });
+  throw new ChainkeepError(
+    'BACKUP_HAS_DEPENDENTS',
+    `backup ${backupId} is needed by ${needed.length} other backup${needed.length > 1 ? 's' : ''}`,
+    {
+      advice: 'delete the newest backups first, or thin the chain out with: chainkeep prune',
+      context: { backup_id: backupId, dependents: needed.map((sidecar) => sidecar.backup_id) },
+    },
+  );
 }
 
 /** A sidecar nobody can read may be that of a child; children are younger, for ids follow the time. */

@@ -10,8 +10,8 @@ import { createTableCache, type TableCache } from '../qcow2/table-cache.ts';
 import type { ExpectedView } from '../transfer/expected-view.ts';
 import { ancestors } from './chain-rules.ts';
 import { ChainView } from './chain-view.ts';
-import { readDiskFolder } from './disk-folder.ts';
 import { DigestsReader } from './digests-reader.ts';
+import { readDiskFolder } from './disk-folder.ts';
 import { type DiskPlace, diskFolder, imageFile } from './layout.ts';
 import type { RepositoryContext } from './repository-context.ts';
 import type { Sidecar } from './sidecar-fields.ts';
@@ -112,7 +112,9 @@ export async function openImage(context: RepositoryContext, sidecar: Sidecar, ca
     return image;
   } catch (error) {
     await source.close();
-    throw isChainkeepError(error, 'QCOW2_INVALID') || isChainkeepError(error, 'QCOW2_UNSUPPORTED') ? misfit(sidecar, error.message, error) : error;
+    throw isChainkeepError(error, 'QCOW2_INVALID') || isChainkeepError(error, 'QCOW2_UNSUPPORTED')
+      ? misfit(sidecar, error.message, error)
+      : error;
   }
 }
 
@@ -121,8 +123,10 @@ function checkIdentity({ header }: Qcow2Image, sidecar: Sidecar): void {
   if (!mark) throw misfit(sidecar, 'it does not say whose image it is');
   const { backupId, generation } = parseChainkeepExtension(mark.data);
   if (backupId !== sidecar.backup_id) throw misfit(sidecar, `it is the image of backup ${backupId}`);
-  if (generation !== sidecar.qcow2.generation) throw misfit(sidecar, `it is of generation ${generation} instead of ${sidecar.qcow2.generation}`);
-  if (header.size !== sidecar.qcow2.virtual_size) throw misfit(sidecar, `its size is ${header.size} instead of ${sidecar.qcow2.virtual_size}`);
+  if (generation !== sidecar.qcow2.generation)
+    throw misfit(sidecar, `it is of generation ${generation} instead of ${sidecar.qcow2.generation}`);
+  if (header.size !== sidecar.qcow2.virtual_size)
+    throw misfit(sidecar, `its size is ${header.size} instead of ${sidecar.qcow2.virtual_size}`);
   if (2 ** header.clusterBits !== sidecar.qcow2.cluster_size) throw misfit(sidecar, `its clusters have ${2 ** header.clusterBits} bytes`);
 }
 

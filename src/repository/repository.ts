@@ -14,7 +14,7 @@ import { type Marker, readMarker, writeMarker } from './marker.ts';
 import { type OpenedBackup, openBackup } from './open-backup.ts';
 import type { RepositoryContext } from './repository-context.ts';
 import type { Sidecar } from './sidecar-fields.ts';
-import { verifyDisk, type VerifiedBackup } from './verify-disk.ts';
+import { type VerifiedBackup, verifyDisk } from './verify-disk.ts';
 import type { VerifyRun } from './verify-image.ts';
 
 export interface RepositoryOptions {
@@ -93,7 +93,13 @@ export async function claimRepository(options: ClaimOptions): Promise<Marker> {
   const found = await readMarker(store, blake3);
   if (!found) {
     await refuseForeignFiles(store);
-    const marker: Marker = { format: 1, repository_id: newId(clock), owner: installationId, immutability: null, created_at: isoTime(clock.now()) };
+    const marker: Marker = {
+      format: 1,
+      repository_id: newId(clock),
+      owner: installationId,
+      immutability: null,
+      created_at: isoTime(clock.now()),
+    };
     await writeMarker(store, blake3, marker, { replace: false });
     return marker;
   }
@@ -106,10 +112,14 @@ export async function claimRepository(options: ClaimOptions): Promise<Marker> {
 
 async function refuseForeignFiles(store: BlobStore): Promise<void> {
   for await (const { name } of store.list('')) {
-    throw new ChainkeepError('REPOSITORY_NOT_EMPTY', `${store.place} holds files and is not a repository (for one: ${JSON.stringify(name)})`, {
-      advice: 'choose an empty or a new folder',
-      context: { place: store.place },
-    });
+    throw new ChainkeepError(
+      'REPOSITORY_NOT_EMPTY',
+      `${store.place} holds files and is not a repository (for one: ${JSON.stringify(name)})`,
+      {
+        advice: 'choose an empty or a new folder',
+        context: { place: store.place },
+      },
+    );
   }
 }
 

@@ -21,7 +21,12 @@ export interface RestoreRun {
  * Writes the disk to `writer`, raw or as a QCOW2 image that stands alone; the writer is finished on success and given back on failure.
  * Throws DIGEST_MISMATCH with backup and guest offset where a cluster is not what was backed up.
  */
-export async function restoreBackup(backup: OpenedBackup, writer: DiskWriter, format: 'raw' | 'qcow2', run: RestoreRun): Promise<CopiedBytes> {
+export async function restoreBackup(
+  backup: OpenedBackup,
+  writer: DiskWriter,
+  format: 'raw' | 'qcow2',
+  run: RestoreRun,
+): Promise<CopiedBytes> {
   const { reader, view, sidecar } = backup;
   const options: CopyOptions = {
     clusterSize: sidecar.qcow2.cluster_size,
@@ -47,10 +52,14 @@ function explainFailure(failure: WorkerFailure, backup: OpenedBackup): Chainkeep
     });
   }
   if (failure.op === 'read') {
-    return new ChainkeepError('STORE_FAILED', `backup ${backupId} could not be read at guest offset ${failure.offset}: ${failure.message}`, {
-      advice: 'check the storage of the repository',
-      context,
-    });
+    return new ChainkeepError(
+      'STORE_FAILED',
+      `backup ${backupId} could not be read at guest offset ${failure.offset}: ${failure.message}`,
+      {
+        advice: 'check the storage of the repository',
+        context,
+      },
+    );
   }
   return new ChainkeepError('INTERNAL', `internal error at guest offset ${failure.offset}: ${failure.message}`, { context });
 }

@@ -80,7 +80,12 @@ async function verifyBackup(context: RepositoryContext, folder: DiskFolder, side
 }
 
 /** Does the backup fit on its parents, and do the digests of the chain give the content root it claims? */
-async function checkLinks(context: RepositoryContext, folder: DiskFolder, sidecar: Sidecar, digests: DigestsReader): Promise<FoundDamage[]> {
+async function checkLinks(
+  context: RepositoryContext,
+  folder: DiskFolder,
+  sidecar: Sidecar,
+  digests: DigestsReader,
+): Promise<FoundDamage[]> {
   const readers: DigestsReader[] = [];
   try {
     const [, ...older] = ancestors(sidecar, folder.sidecars);
@@ -94,7 +99,12 @@ async function checkLinks(context: RepositoryContext, folder: DiskFolder, sideca
   }
 }
 
-async function checkContentRoot(context: RepositoryContext, sidecar: Sidecar, digests: DigestsReader, older: readonly DigestsReader[]): Promise<void> {
+async function checkContentRoot(
+  context: RepositoryContext,
+  sidecar: Sidecar,
+  digests: DigestsReader,
+  older: readonly DigestsReader[],
+): Promise<void> {
   const ranges = await digests.ranges();
   const expected = Buffer.alloc(countRanges(sidecar.total_bytes, sidecar.qcow2.cluster_size) * DIGEST_BYTES);
   const parentRanges = await older[0]?.ranges();
@@ -136,7 +146,13 @@ interface GuestRange {
 }
 
 /** Is a cluster of the range still decided by `backupId` when `dependent` is read? */
-async function readsFrom(context: RepositoryContext, folder: DiskFolder, dependent: Sidecar, backupId: string, range: GuestRange): Promise<boolean> {
+async function readsFrom(
+  context: RepositoryContext,
+  folder: DiskFolder,
+  dependent: Sidecar,
+  backupId: string,
+  range: GuestRange,
+): Promise<boolean> {
   const clusterSize = dependent.qcow2.cluster_size;
   const first = Math.floor(range.guestOffset / clusterSize);
   const exposed = new Set(Array.from({ length: Math.ceil(range.length / clusterSize) }, (_, index) => first + index));

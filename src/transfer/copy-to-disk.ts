@@ -31,7 +31,14 @@ export async function copyToDisk(reader: DiskReader, writer: DiskWriter, options
   const sources = new SourceTable();
   const expected = options.view ? 'require' : 'ignore';
   const cancel = signal ? { signal } : {};
-  const plan = { reader, clusterSize, unitBytes: unitBytesFor(clusterSize), view: options.view ?? NOTHING_EXPECTED, expected, sources } as const;
+  const plan = {
+    reader,
+    clusterSize,
+    unitBytes: unitBytesFor(clusterSize),
+    view: options.view ?? NOTHING_EXPECTED,
+    expected,
+    sources,
+  } as const;
   const copied = { bytesRead: 0, bytesWritten: 0 };
   let settled = 0;
   const settle = async (offset: number, end: number): Promise<void> => {

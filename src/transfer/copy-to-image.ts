@@ -32,7 +32,14 @@ export async function copyToImage(reader: DiskReader, options: ImageCopyOptions)
   const sources = new SourceTable();
   const expected = options.view ? 'require' : 'ignore';
   const cancel = signal ? { signal } : {};
-  const plan = { reader, clusterSize, unitBytes: unitBytesFor(clusterSize), view: options.view ?? NOTHING_EXPECTED, expected, sources } as const;
+  const plan = {
+    reader,
+    clusterSize,
+    unitBytes: unitBytesFor(clusterSize),
+    view: options.view ?? NOTHING_EXPECTED,
+    expected,
+    sources,
+  } as const;
   const copied = { bytesRead: 0, bytesWritten: 0 };
   try {
     await runTransfer(planUnits({ ...plan, ...cancel }), {

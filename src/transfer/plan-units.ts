@@ -101,7 +101,11 @@ function addExtent(
     const cluster = Math.floor(start / clusterSize);
     // Only a check reads the very streams that the record is of; what is compared with a parent is a source of its own.
     const exactLength = isCheck(plan.expected) ? (expected?.storedLengths[cluster] ?? 0) : 0;
-    pieces.push(start - window * unitBytes, stop - start, ...storedNumbers(plan, inOne ? extent : withoutStream(extent), skipped, exactLength));
+    pieces.push(
+      start - window * unitBytes,
+      stop - start,
+      ...storedNumbers(plan, inOne ? extent : withoutStream(extent), skipped, exactLength),
+    );
     start = stop;
   }
 }

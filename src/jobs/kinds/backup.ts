@@ -26,7 +26,12 @@ interface Disk {
 }
 
 /** Throws before there is a job where the input itself is wrong: a source that is not there, a VM or repository that is not known. */
-export async function backup(environment: JobEnvironment, row: BackupRepository, input: BackupInput, watch: JobWatch): Promise<readonly BackupOutcome[]> {
+export async function backup(
+  environment: JobEnvironment,
+  row: BackupRepository,
+  input: BackupInput,
+  watch: JobWatch,
+): Promise<readonly BackupOutcome[]> {
   checkInput(input);
   if (!input.dry_run) startWorkersAhead();
   const disks: Disk[] = [];
@@ -46,7 +51,12 @@ export async function backup(environment: JobEnvironment, row: BackupRepository,
         jobType: 'backup',
         operation: `backup of ${context.vm_name}, ${disks.map((disk) => `disk ${disk.diskId}`).join(', ')}, to ${row.name}`,
         contextId: context.context_id,
-        metadata: { repository_id: row.id, vm_context_id: context.context_id, disks: disks.map((disk) => disk.diskId), restore_point_id: restorePointId },
+        metadata: {
+          repository_id: row.id,
+          vm_context_id: context.context_id,
+          disks: disks.map((disk) => disk.diskId),
+          restore_point_id: restorePointId,
+        },
       },
       watch,
       (job) => runDisks({ environment, row, input, context, restorePointId }, disks, job),
@@ -92,7 +102,9 @@ async function runDisk(run: Run, repository: Repository, disk: Disk, job: JobCon
     say(run, plan, job);
     await enterAncestors(run, plan);
     await enterPlan(run, disk, plan, job);
-    const created = await job.step(`disk ${disk.diskId}: transfer and commit`, () => transfer(run, repository, { request, plan, guard }, job));
+    const created = await job.step(`disk ${disk.diskId}: transfer and commit`, () =>
+      transfer(run, repository, { request, plan, guard }, job),
+    );
     await job.step(`disk ${disk.diskId}: catalog`, () => completeBackup(catalog, backupRow(created.sidecar, row, created.bytesWritten)));
     return outcomeOf(created, run, job.jobId, Math.round(environment.clock.monotonic() - began));
   });
@@ -126,7 +138,12 @@ function say({ input }: Run, plan: BackupPlan, job: JobContext): void {
   job.logger.log(level, `${plan.type} backup ${plan.backupId}: ${plan.reason}`, { backup_id: plan.backupId });
 }
 
-async function enterPlan({ environment, row, input, context, restorePointId }: Run, disk: Disk, plan: BackupPlan, job: JobContext): Promise<void> {
+async function enterPlan(
+  { environment, row, input, context, restorePointId }: Run,
+  disk: Disk,
+  plan: BackupPlan,
+  job: JobContext,
+): Promise<void> {
   const parent = plan.chain[0];
   await insertBackupJob(environment.catalog, {
     id: plan.backupId,
@@ -155,7 +172,11 @@ async function enterAncestors({ environment, row }: Run, plan: BackupPlan): Prom
   }
 }
 
-async function requestFor({ environment, row, input, context, restorePointId }: Run, repository: Repository, disk: Disk): Promise<BackupRequest> {
+async function requestFor(
+  { environment, row, input, context, restorePointId }: Run,
+  repository: Repository,
+  disk: Disk,
+): Promise<BackupRequest> {
   const place = { vmContextId: context.context_id, diskId: disk.diskId };
   const rows = await selectBackupJobs(environment.catalog, { ...place, repositoryId: row.id, statuses: ['completed'] });
   const there = new Set((await repository.readDisk(place)).sidecars.map((sidecar) => sidecar.backup_id));
@@ -177,7 +198,12 @@ async function requestFor({ environment, row, input, context, restorePointId }: 
   };
 }
 
-function outcomeOf({ sidecar, bytesWritten, clustersWritten }: CreatedBackup, { row }: Run, jobId: string, duration: number): BackupOutcome {
+function outcomeOf(
+  { sidecar, bytesWritten, clustersWritten }: CreatedBackup,
+  { row }: Run,
+  jobId: string,
+  duration: number,
+): BackupOutcome {
   return {
     backup_id: sidecar.backup_id,
     backup_type: sidecar.backup_type,
@@ -209,7 +235,11 @@ async function planOnly(
   try {
     const outcomes: BackupOutcome[] = [];
     for (const disk of disks) {
-      const request = await requestFor({ environment, row, input, context: context as VmContext, restorePointId: 'dry-run' }, repository, disk);
+      const request = await requestFor(
+        { environment, row, input, context: context as VmContext, restorePointId: 'dry-run' },
+        repository,
+        disk,
+      );
       const plan = await repository.planBackup(request);
       outcomes.push({
         backup_id: plan.backupId,
@@ -251,6 +281,8 @@ function checkInput(input: BackupInput): void {
   if (input.disks.length === 0) throw new ChainkeepError('CONFIG_INVALID', 'no disk was given', { advice: 'name a source' });
   const ids = input.disks.map((disk) => disk.disk_id);
   if (new Set(ids).size !== ids.length) {
-    throw new ChainkeepError('CONFIG_INVALID', 'two sources have the same disk number', { advice: 'number the disks: --disk 0=A --disk 1=B' });
+    throw new ChainkeepError('CONFIG_INVALID', 'two sources have the same disk number', {
+      advice: 'number the disks: --disk 0=A --disk 1=B',
+    });
   }
 }

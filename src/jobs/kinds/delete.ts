@@ -11,7 +11,12 @@ import type { Repository } from '../../repository/repository.ts';
 import { runJob } from '../runner.ts';
 import type { JobEnvironment } from './job-environment.ts';
 
-export async function deleteBackup(environment: JobEnvironment, backup: BackupJob, dryRun: boolean, watch: JobWatch): Promise<DeleteOutcome> {
+export async function deleteBackup(
+  environment: JobEnvironment,
+  backup: BackupJob,
+  dryRun: boolean,
+  watch: JobWatch,
+): Promise<DeleteOutcome> {
   const { catalog, owner } = environment;
   const place = { vmContextId: backup.vm_context_id, diskId: backup.disk_id };
   const row = await environment.repositories.getRepository(backup.repository_id);
