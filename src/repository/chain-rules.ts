@@ -37,11 +37,6 @@ export function ancestors(backup: Sidecar, sidecars: readonly Sidecar[]): Sideca
   return walk(backup, indexById(sidecars));
 }
 
-/** Backups whose parent is `backupId`. */
-export function children(backupId: string, sidecars: readonly Sidecar[]): Sidecar[] {
-  return byAge(sidecars.filter((sidecar) => sidecar.parent_backup_id === backupId));
-}
-
 /** Everything that cannot be restored without `backupId`, oldest first; not the backup itself. */
 export function dependents(backupId: string, sidecars: readonly Sidecar[]): Sidecar[] {
   const known = indexById(sidecars);
