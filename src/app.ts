@@ -107,8 +107,7 @@ class ChainkeepApp implements view.App {
 
   async backup(input: view.BackupInput, watch: view.JobWatch): Promise<readonly view.BackupOutcome[]> {
     const { backup } = await import('./jobs/kinds/backup.ts');
-    const row = await this.#repositoryFor(input.repository);
-    return backup(await this.#open(), row, input, watch);
+    return backup(await this.#open(), () => this.#repositoryFor(input), input, watch);
   }
 
   async verify(input: view.VerifyInput, watch: view.JobWatch): Promise<view.VerifyOutcome> {
@@ -219,8 +218,8 @@ class ChainkeepApp implements view.App {
     }
   }
 
-  /** The one named; else the only one there is; else the one called default, made in the home when there is none at all. */
-  async #repositoryFor(nameOrId: string | undefined): Promise<BackupRepository> {
+  /** The one named; else the only one there is; else the one called default, made in the home when there is none at all (not by a dry run). */
+  async #repositoryFor({ repository: nameOrId, dry_run: dryRun }: view.BackupInput): Promise<BackupRepository | undefined> {
     const { repositories } = await this.#open();
     if (nameOrId !== undefined) return repositories.getRepository(nameOrId);
     const rows = await repositories.listRepositories();
@@ -231,8 +230,10 @@ class ChainkeepApp implements view.App {
         advice: `choose one with --repo: ${rows.map((row) => row.name).join(', ')}`,
       });
     }
+    if (dryRun) return undefined;
     const path = join(this.#home, 'repositories', DEFAULT_REPOSITORY);
-    return repositories.registerRepository({ name: DEFAULT_REPOSITORY, type: 'local', config: { path }, takeOver: false });
+    await this.addRepository({ name: DEFAULT_REPOSITORY, type: 'local', config: { path }, take_over: false });
+    return repositories.getRepository(DEFAULT_REPOSITORY);
   }
 
   async #filterFor(filter: { readonly vm?: string; readonly repository?: string; readonly status?: string }): Promise<BackupFilter> {

@@ -28,7 +28,7 @@ export function deleteBackupJob(catalog: Catalog, id: string): Promise<void> {
     const dependents = await listDependents(unit, id);
     if (dependents.length > 0) {
       throw new ChainkeepError('BACKUP_HAS_DEPENDENTS', `${dependents.length} other backups need the backup ${id}`, {
-        advice: 'thin out a chain with: chainkeep prune',
+        advice: 'delete the newest backups first',
         context: { backup_id: id, dependents },
       });
     }

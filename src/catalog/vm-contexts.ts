@@ -5,7 +5,7 @@ import { ChainkeepError } from '../plumbing/errors.ts';
 import type { Catalog } from './catalog.ts';
 import { instant, integer, json, nullable, oneOf, text } from './column.ts';
 import { sql } from './sql.ts';
-import { columnList, defineTable, insert, query, select, selectOne, type TableRow, update } from './table.ts';
+import { columnList, defineTable, insert, query, remove, select, selectOne, type TableRow, update } from './table.ts';
 
 export const VM_CONTEXTS = defineTable('vm_replication_contexts', {
   context_id: text(191),
@@ -32,6 +32,22 @@ const SUMMARY = {
 /** Throws CONFIG_INVALID for a name that is too long or no valid text. */
 export function insertVmContext(catalog: Catalog, context: NewVmContext): Promise<void> {
   return insert(catalog, VM_CONTEXTS, context);
+}
+
+/** The VM that `findVmContext` finds, else `context` as a new one; of several processes that ask for the same new name, one makes it. */
+export function findOrMakeVmContext(catalog: Catalog, context: NewVmContext): Promise<VmContext> {
+  return catalog.transaction(async (unit) => {
+    const found = await findVmContext(unit, context.vm_name);
+    if (found) return found;
+    await insertVmContext(unit, context);
+    return getVmContext(unit, context.context_id);
+  });
+}
+
+/** Takes a VM back that never had a backup, not even one that failed. */
+export async function removeUnusedVmContext(catalog: Catalog, contextId: string): Promise<void> {
+  const unused = sql`not exists (select 1 from backup_jobs where vm_context_id = ${contextId})`;
+  await remove(catalog, VM_CONTEXTS, sql`context_id = ${contextId} and ${unused}`);
 }
 
 /** An id, or a name that fits one VM; undefined when nothing fits. Throws VM_AMBIGUOUS with the ids when a name fits several. */

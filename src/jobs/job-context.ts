@@ -9,7 +9,7 @@ import { updateTrackedJob } from '../catalog/job-tracking.ts';
 import type { EventLog } from '../catalog/log-events.ts';
 import { type Clock, isoTime, newId } from '../plumbing/clock.ts';
 import type { LogLevel } from '../plumbing/logger.ts';
-import type { JobContext } from './job.ts';
+import { type JobContext, shorten } from './job.ts';
 
 interface RunningJob {
   readonly catalog: Catalog;
@@ -48,6 +48,7 @@ export function openJobContext(job: RunningJob): OpenJobContext {
     },
     step: openSteps(job, currentStep),
     progress: progress.report,
+    setContextId: (contextId) => updateTrackedJob(catalog, jobId, { context_id: contextId }),
     setMetadata: async (values) => {
       metadata = { ...metadata, ...values };
       await updateTrackedJob(catalog, jobId, { metadata });
@@ -69,7 +70,7 @@ function openSteps({ catalog, clock, jobId, onFailure }: RunningJob, currentStep
   return async (name, run) => {
     seq += 1;
     const id = newId(clock);
-    await insertJobStep(catalog, { id, job_id: jobId, seq, name, started_at: isoTime(clock.now()) });
+    await insertJobStep(catalog, { id, job_id: jobId, seq, name: shorten(name), started_at: isoTime(clock.now()) });
     try {
       const result = await currentStep.run(id, run);
       await endJobStep(catalog, id, { status: 'completed', completed_at: isoTime(clock.now()) });

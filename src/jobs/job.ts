@@ -24,6 +24,16 @@ export interface JobContext {
   step<T>(name: string, run: () => Promise<T>): Promise<T>;
   /** `total` is 0 until it is known. Cheap: may be called for every cluster. */
   progress(phase: string, done: number, total: number): void;
+  /** The VM the job is about, where that was not known when it began; durable when it resolves. */
+  setContextId(contextId: string): Promise<void>;
   /** Adds to the metadata of the job; durable when it resolves. */
   setMetadata(values: Readonly<Record<string, unknown>>): Promise<void>;
+}
+
+/** What the job log holds of an operation or the name of a step; names and paths in it may be longer than that. */
+const LONGEST_TITLE = 191;
+
+export function shorten(title: string): string {
+  const characters = Array.from(title);
+  return characters.length <= LONGEST_TITLE ? title : `${characters.slice(0, LONGEST_TITLE - 1).join('')}…`;
 }

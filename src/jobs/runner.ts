@@ -9,7 +9,7 @@ import { openEventLog } from '../catalog/log-events.ts';
 import type { Owner } from '../catalog/owner-fields.ts';
 import { type Clock, isoTime, newId } from '../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
-import type { JobContext, JobSpec } from './job.ts';
+import { type JobContext, type JobSpec, shorten } from './job.ts';
 import { openJobContext } from './job-context.ts';
 
 export interface JobDependencies {
@@ -35,7 +35,7 @@ export async function runJob<T>(
     id: jobId,
     parent_job_id: spec.parentJobId ?? null,
     job_type: spec.jobType,
-    operation: spec.operation,
+    operation: shorten(spec.operation),
     status: 'running',
     owner,
     context_id: spec.contextId ?? null,

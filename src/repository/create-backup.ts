@@ -21,7 +21,7 @@ import { DigestsWriter, type WrittenDigests } from './digests-writer.ts';
 import { type DiskFolder, readDiskFolder, readSidecar } from './disk-folder.ts';
 import type { Guard } from './guard.ts';
 import { type DiskPlace, digestsFile, diskFolder, imageFile, sidecarFile } from './layout.ts';
-import { openDigests } from './open-backup.ts';
+import { openDigests, placeOf } from './open-backup.ts';
 import type { RepositoryContext } from './repository-context.ts';
 import { encodeSidecar } from './sidecar.ts';
 import type { BackupType, Sidecar } from './sidecar-fields.ts';
@@ -116,7 +116,7 @@ export async function runBackup(
     const written = await digests.finish();
     finished.push(folder + digestsFile(backupId, 1));
     const sidecar = describe(context, request, plan, recorder, { ...built, written });
-    await commit(context, sidecar, chain[0], run);
+    await commit(context, sidecar, chain[0], run, finished);
     return { sidecar, bytesWritten: recorder.bytesWritten, clustersWritten: recorder.clustersWritten };
   } catch (error) {
     await takeBack(context, sinks, finished, error);
@@ -223,24 +223,48 @@ function describe(
 /**
  * The commit. Before it: is the lease still ours, is the repository still ours? After it: is the parent still there? A delete that ran
  * while we did not hold the lease (the process was stopped past its end) would otherwise leave a child without a parent.
+ * `finished`: the files of the backup. It is empty after a failure that leaves open whether there is a sidecar: then they stay, for a
+ * sidecar without them would be a damaged backup, and without a sidecar they are rubbish that the next run removes.
  */
-async function commit(context: RepositoryContext, sidecar: Sidecar, parent: Sidecar | undefined, run: BackupRun): Promise<void> {
+async function commit(
+  context: RepositoryContext,
+  sidecar: Sidecar,
+  parent: Sidecar | undefined,
+  run: BackupRun,
+  finished: string[],
+): Promise<void> {
   const { store, blake3 } = context;
-  const place = { vmContextId: sidecar.vm_context_id, diskId: sidecar.disk_id };
-  const name = diskFolder(place) + sidecarFile(sidecar.backup_id);
+  const name = diskFolder(placeOf(sidecar)) + sidecarFile(sidecar.backup_id);
+  const bytes = encodeSidecar(blake3, sidecar);
   await run.guard.assertHeld();
   await context.assertOwned();
   throwIfCancelled(run.signal);
-  await writeBlob(store, name, encodeSidecar(blake3, sidecar), { ifAbsent: true });
-  if (!parent) return;
+  const files = finished.splice(0);
   try {
-    const found = await readSidecar(store, blake3, place, parent.backup_id);
-    if (found.content_root === parent.content_root) return;
-    throw new ChainkeepError('CHAIN_CORRUPT', `the parent ${parent.backup_id} was replaced while backup ${sidecar.backup_id} was made`);
+    await writeBlob(store, name, bytes, { ifAbsent: true });
+    if (parent) await checkParent(context, sidecar, parent);
   } catch (error) {
     // Without the lease somebody may have built on it meanwhile: then it is for verify to name, not for us to remove.
     await run.guard.assertHeld();
+    await uncommit(context, name, error);
+    finished.push(...files);
+    throw error;
+  }
+}
+
+async function checkParent({ store, blake3 }: RepositoryContext, sidecar: Sidecar, parent: Sidecar): Promise<void> {
+  const found = await readSidecar(store, blake3, placeOf(sidecar), parent.backup_id);
+  if (found.content_root === parent.content_root) return;
+  throw new ChainkeepError('CHAIN_CORRUPT', `the parent ${parent.backup_id} was replaced while backup ${sidecar.backup_id} was made`);
+}
+
+/** Also after a sidecar that could not be written: some stores report a failure of what they have done. Throws `error` when it cannot. */
+async function uncommit({ store, logger }: RepositoryContext, name: string, error: unknown): Promise<void> {
+  try {
     await store.delete(name);
+  } catch (failure) {
+    const message = failure instanceof Error ? failure.message : String(failure);
+    logger.log('warn', `whether the failed backup counts is not known, its files stay: ${message}`, { sidecar: name });
     throw error;
   }
 }

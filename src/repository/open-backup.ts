@@ -7,7 +7,6 @@ import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
 import { CHAINKEEP_EXTENSION, parseChainkeepExtension } from '../qcow2/header-extensions.ts';
 import { openQcow2, type Qcow2Image } from '../qcow2/image.ts';
 import { createTableCache, type TableCache } from '../qcow2/table-cache.ts';
-import type { ExpectedView } from '../transfer/expected-view.ts';
 import { ancestors } from './chain-rules.ts';
 import { ChainView } from './chain-view.ts';
 import { DigestsReader } from './digests-reader.ts';
@@ -22,7 +21,7 @@ export interface OpenedBackup {
   readonly chain: readonly Sidecar[];
   /** The disk, of its exact size. Its bytes are as stored: whoever uses them checks them against `view`. */
   readonly reader: DiskReader;
-  readonly view: ExpectedView;
+  readonly view: ChainView;
   close(): Promise<void>;
 }
 

@@ -9,6 +9,7 @@ import { ImageBuilder } from '../qcow2/image-builder.ts';
 import { planLayout } from '../qcow2/image-layout.ts';
 import { type CopiedBytes, type CopyOptions, copyToDisk } from '../transfer/copy-to-disk.ts';
 import { copyToImage } from '../transfer/copy-to-image.ts';
+import { RANGE_CLUSTERS } from '../transfer/expected-view.ts';
 import type { WorkerFailure } from '../transfer/unit.ts';
 import type { OpenedBackup } from './open-backup.ts';
 
@@ -42,8 +43,8 @@ export async function restoreBackup(
   return copyToImage(reader, { ...options, tables, sink, compression: 'none' });
 }
 
-function explainFailure(failure: WorkerFailure, backup: OpenedBackup): ChainkeepError {
-  const { backup_id: backupId } = backup.sidecar;
+async function explainFailure(failure: WorkerFailure, backup: OpenedBackup): Promise<ChainkeepError> {
+  const backupId = await deciderOf(backup, failure.offset);
   const context = { backup_id: backupId, guest_offset: failure.offset, system_code: failure.systemCode };
   if (failure.op === 'digest' || failure.op === 'expand') {
     return new ChainkeepError('DIGEST_MISMATCH', `backup ${backupId} is damaged at guest offset ${failure.offset}: ${failure.message}`, {
@@ -62,4 +63,12 @@ function explainFailure(failure: WorkerFailure, backup: OpenedBackup): Chainkeep
     );
   }
   return new ChainkeepError('INTERNAL', `internal error at guest offset ${failure.offset}: ${failure.message}`, { context });
+}
+
+/** The backup of the chain that holds the cluster: its image is the damaged one, which need not be that of the restore point. */
+async function deciderOf({ view, chain, sidecar }: OpenedBackup, guestOffset: number): Promise<string> {
+  const cluster = Math.floor(guestOffset / sidecar.qcow2.cluster_size);
+  const range = await view.range(Math.floor(cluster / RANGE_CLUSTERS));
+  const decider = range?.deciders[cluster % RANGE_CLUSTERS] ?? 0;
+  return chain[decider - 1]?.backup_id ?? sidecar.backup_id;
 }

@@ -4,10 +4,11 @@ import type { BackupInput, BackupOutcome, JobWatch } from '../../app-interface.t
 import { findBackupJob, insertBackupJob, selectBackupJobs, updateBackupJob } from '../../catalog/backup-jobs.ts';
 import type { BackupRepository } from '../../catalog/backup-repositories.ts';
 import { completeBackup } from '../../catalog/complete-backup.ts';
-import { findVmContext, insertVmContext, type VmContext } from '../../catalog/vm-contexts.ts';
+import { findOrMakeVmContext, findVmContext, type NewVmContext, removeUnusedVmContext, type VmContext } from '../../catalog/vm-contexts.ts';
 import { withLease } from '../../control/lease.ts';
 import { isoTime, newId } from '../../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
+import { silentLogger } from '../../plumbing/logger.ts';
 import type { BackupPlan, BackupRequest, CreatedBackup } from '../../repository/create-backup.ts';
 import type { Guard } from '../../repository/guard.ts';
 import type { Repository } from '../../repository/repository.ts';
@@ -19,55 +20,89 @@ import { runJob } from '../runner.ts';
 import { backupRow } from './backup-row.ts';
 import { fateOf, type JobEnvironment } from './job-environment.ts';
 
-interface Disk {
+export interface Disk {
   readonly diskId: number;
   readonly path: string;
   readonly source: OpenedSource;
 }
 
-/** Throws before there is a job where the input itself is wrong: a source that is not there, a VM or repository that is not known. */
+/** The repository a backup goes to, or how it is made: not before the sources are known to be good. */
+export interface RepositoryChoice {
+  readonly name: string;
+  readonly row: BackupRepository | undefined;
+  readonly make: () => Promise<BackupRepository>;
+}
+
+/** Throws CONFIG_INVALID and VM_AMBIGUOUS before there is a job; whatever goes wrong later stands in the job log. */
 export async function backup(
   environment: JobEnvironment,
-  row: BackupRepository,
+  choice: RepositoryChoice,
   input: BackupInput,
   watch: JobWatch,
 ): Promise<readonly BackupOutcome[]> {
   checkInput(input);
-  if (!input.dry_run) startWorkersAhead();
+  startWorkersAhead();
+  const vm = await findVmContext(environment.catalog, input.vm);
+  const diskIds = input.disks.map((disk) => disk.disk_id);
+  const spec = {
+    jobType: 'backup',
+    operation: `backup of ${vm?.vm_name ?? input.vm}, ${diskIds.map((id) => `disk ${id}`).join(', ')}, to ${choice.name}`,
+    metadata: { disks: diskIds },
+    ...(vm && { contextId: vm.context_id }),
+  };
+  const { result } = await runJob(environment, spec, watch, async (job) => {
+    const disks = await job.step('open the sources', () => openDisks(input, (notice) => job.logger.log('warn', notice)));
+    try {
+      const row = choice.row ?? (await job.step('make the repository', choice.make));
+      return await withVm(environment, input.vm, (context) => runRestorePoint({ environment, row, input, context }, disks, job));
+    } finally {
+      await closeDisks(disks);
+    }
+  });
+  return result;
+}
+
+/** All of them, or none stays open. */
+export async function openDisks(input: BackupInput, onNotice: (notice: string) => void): Promise<Disk[]> {
   const disks: Disk[] = [];
   try {
     for (const { disk_id: diskId, source: path } of input.disks) {
       const source = await openSource({ path, format: input.format, withBacking: input.with_backing });
       disks.push({ diskId, path, source });
-      for (const notice of source.notices) watch.onNotice?.(notice);
+      source.notices.forEach(onNotice);
     }
-    const vm = await findVmContext(environment.catalog, input.vm);
-    if (input.dry_run) return await planOnly(environment, row, input, disks, vm);
-    const context = vm ?? (await createVm(environment, input.vm));
-    const restorePointId = newId(environment.clock);
-    const { result } = await runJob(
-      environment,
-      {
-        jobType: 'backup',
-        operation: `backup of ${context.vm_name}, ${disks.map((disk) => `disk ${disk.diskId}`).join(', ')}, to ${row.name}`,
-        contextId: context.context_id,
-        metadata: {
-          repository_id: row.id,
-          vm_context_id: context.context_id,
-          disks: disks.map((disk) => disk.diskId),
-          restore_point_id: restorePointId,
-        },
-      },
-      watch,
-      (job) => runDisks({ environment, row, input, context, restorePointId }, disks, job),
-    );
-    return result;
-  } finally {
-    await Promise.all(disks.map((disk) => disk.source.reader.close()));
+    return disks;
+  } catch (error) {
+    await closeDisks(disks);
+    throw error;
   }
 }
 
-interface Run {
+export async function closeDisks(disks: readonly Disk[]): Promise<void> {
+  await Promise.all(disks.map((disk) => disk.source.reader.close()));
+}
+
+/** A VM that this run made goes again when nothing was begun for it: a wrong option must not leave a name behind. */
+async function withVm<T>(environment: JobEnvironment, name: string, use: (context: VmContext) => Promise<T>): Promise<T> {
+  const made = newVm(environment, name);
+  const context = await findOrMakeVmContext(environment.catalog, made);
+  try {
+    return await use(context);
+  } catch (error) {
+    if (context.context_id === made.context_id) await removeUnusedVmContext(environment.catalog, made.context_id);
+    throw error;
+  }
+}
+
+async function runRestorePoint(begun: Omit<Run, 'restorePointId'>, disks: readonly Disk[], job: JobContext): Promise<BackupOutcome[]> {
+  const { row, context } = begun;
+  const restorePointId = newId(begun.environment.clock);
+  await job.setContextId(context.context_id);
+  await job.setMetadata({ repository_id: row.id, vm_context_id: context.context_id, restore_point_id: restorePointId });
+  return runDisks({ ...begun, restorePointId }, disks, job);
+}
+
+export interface Run {
   readonly environment: JobEnvironment;
   readonly row: BackupRepository;
   readonly input: BackupInput;
@@ -145,6 +180,8 @@ async function enterPlan(
   job: JobContext,
 ): Promise<void> {
   const parent = plan.chain[0];
+  // First the job knows the backup, then there is one: whoever settles the job after a crash finds every row it left.
+  await job.setMetadata({ [`backup_id_of_disk_${disk.diskId}`]: plan.backupId });
   await insertBackupJob(environment.catalog, {
     id: plan.backupId,
     vm_context_id: context.context_id,
@@ -162,7 +199,6 @@ async function enterPlan(
     created_at: isoTime(plan.startedAt),
     started_at: isoTime(plan.startedAt),
   });
-  await job.setMetadata({ [`backup_id_of_disk_${disk.diskId}`]: plan.backupId });
 }
 
 /** Backups under the new one that the catalog lost are in the repository all the same: their rows come back first. */
@@ -172,7 +208,7 @@ async function enterAncestors({ environment, row }: Run, plan: BackupPlan): Prom
   }
 }
 
-async function requestFor(
+export async function requestFor(
   { environment, row, input, context, restorePointId }: Run,
   repository: Repository,
   disk: Disk,
@@ -222,62 +258,18 @@ function outcomeOf(
   };
 }
 
-async function planOnly(
-  environment: JobEnvironment,
-  row: BackupRepository,
-  input: BackupInput,
-  disks: readonly Disk[],
-  vm: VmContext | undefined,
-): Promise<BackupOutcome[]> {
-  const context = vm ?? { ...emptyVm(environment, input.vm), external_id: null };
-  const logger = { log: () => undefined };
-  const { repository } = await environment.repositories.openRepository(row, logger);
-  try {
-    const outcomes: BackupOutcome[] = [];
-    for (const disk of disks) {
-      const request = await requestFor(
-        { environment, row, input, context: context as VmContext, restorePointId: 'dry-run' },
-        repository,
-        disk,
-      );
-      const plan = await repository.planBackup(request);
-      outcomes.push({
-        backup_id: plan.backupId,
-        backup_type: plan.type,
-        parent_backup_id: plan.chain[0]?.backup_id ?? null,
-        vm_context_id: context.context_id,
-        disk_id: disk.diskId,
-        repository: row.name,
-        total_bytes: disk.source.reader.size,
-        size_bytes: 0,
-        bytes_read: 0,
-        bytes_written: 0,
-        clusters_written: 0,
-        duration_ms: 0,
-        job_id: '',
-        restore_point_id: '',
-      });
-    }
-    return outcomes;
-  } finally {
-    await repository.close();
-  }
-}
-
-function emptyVm({ clock }: JobEnvironment, name: string): { context_id: string; vm_name: string; created_at: string } {
+export function newVm({ clock }: JobEnvironment, name: string): NewVmContext {
   return { context_id: newId(clock), vm_name: name, created_at: isoTime(clock.now()) };
 }
 
-async function createVm(environment: JobEnvironment, name: string): Promise<VmContext> {
-  const vm = emptyVm(environment, name);
-  await insertVmContext(environment.catalog, vm);
-  const created = await findVmContext(environment.catalog, vm.context_id);
-  if (!created) throw new ChainkeepError('CATALOG_FAILED', `the VM ${name} was entered in the database and is not there`);
-  return created;
-}
+// What the catalog can hold; a backup must not be committed and then refused there.
+const LONGEST_VM_NAME = 255;
+const LONGEST_CHANGE_ID = 191;
 
-function checkInput(input: BackupInput): void {
+export function checkInput(input: BackupInput): void {
   if (input.vm.length === 0) throw new ChainkeepError('CONFIG_INVALID', 'the name of the VM is empty', { advice: 'give a name with --vm' });
+  checkLength('the name of the VM', input.vm, LONGEST_VM_NAME);
+  checkLength('the change id', input.change_id ?? '', LONGEST_CHANGE_ID);
   if (input.disks.length === 0) throw new ChainkeepError('CONFIG_INVALID', 'no disk was given', { advice: 'name a source' });
   const ids = input.disks.map((disk) => disk.disk_id);
   if (new Set(ids).size !== ids.length) {
@@ -285,4 +277,12 @@ function checkInput(input: BackupInput): void {
       advice: 'number the disks: --disk 0=A --disk 1=B',
     });
   }
+}
+
+function checkLength(what: string, text: string, most: number): void {
+  const length = Array.from(text).length;
+  if (length <= most) return;
+  throw new ChainkeepError('CONFIG_INVALID', `${what} has ${length} characters, at most ${most} are possible`, {
+    advice: 'choose a shorter one',
+  });
 }

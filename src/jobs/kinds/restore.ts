@@ -55,9 +55,9 @@ export async function restore(
           // A kill leaves the partial file; whoever settles this job removes it.
           const onPartial = (path: string) => job.setMetadata({ partial: path });
           const writer = await openTarget({ ...input, path: target }, opened.reader.size, onPartial);
-          return restoreBackup(opened, writer, input.format, {
-            signal: job.signal,
-            onProgress: (done, total) => job.progress('restore', done, total),
+          const run = { signal: job.signal, onProgress: (done: number, total: number) => job.progress('restore', done, total) };
+          return restoreBackup(opened, writer, input.format, run).catch((error: unknown) => {
+            throw kind === 'device' ? unusable(target, error) : error;
           });
         });
         return { opened, bytes };
@@ -69,6 +69,16 @@ export async function restore(
     }
   });
   return outcome(jobId, result.opened, target, result.bytes, Math.round(environment.clock.monotonic() - began));
+}
+
+/** A file that was not finished is gone; a device has lost what it held and does not have the disk yet. */
+function unusable(target: string, error: unknown): unknown {
+  if (!(error instanceof ChainkeepError) || error.code === 'TARGET_FAILED') return error;
+  return new ChainkeepError(error.code, `${error.message}; ${target} is now unusable`, {
+    advice: 'its former content is gone and the restore is incomplete: restore again',
+    context: error.context,
+    cause: error,
+  });
 }
 
 /** The VM would go on writing: into a file that has no name any more, or into the middle of what was restored. */

@@ -53,7 +53,7 @@ export async function noRoomError(root: LocalRoot, name: string, required: numbe
   const { availableBytes } = await readCapacity(root);
   const wanted = required === undefined ? '' : ` ${required} bytes are needed,`;
   return new ChainkeepError('INSUFFICIENT_STORAGE', `no room for ${name} in ${root.path}:${wanted} ${availableBytes} bytes are available`, {
-    advice: 'free space there (delete backups, prune), or use another repository',
+    advice: 'free space there (delete backups), or use another repository',
     cause,
     context: { place: root.path, name, required_bytes: required, available_bytes: availableBytes },
   });
