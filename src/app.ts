@@ -20,6 +20,7 @@ import { type JobStatus, listTrackedJobs, resolveTrackedJob } from './catalog/jo
 import { listLogEvents } from './catalog/log-events.ts';
 import { openCatalog } from './catalog/open-catalog.ts';
 import { getVmContext, listVmContexts, updateVmContext } from './catalog/vm-contexts.ts';
+import type { RepositoryChoice } from './jobs/kinds/backup.ts';
 import type { JobEnvironment } from './jobs/kinds/job-environment.ts';
 import type { VerifyPlan, VerifyScope } from './jobs/kinds/verify.ts';
 import { type Clock, systemClock } from './plumbing/clock.ts';
@@ -106,8 +107,13 @@ class ChainkeepApp implements view.App {
   }
 
   async backup(input: view.BackupInput, watch: view.JobWatch): Promise<readonly view.BackupOutcome[]> {
+    const choice = await this.#chooseRepository(input.repository);
+    if (input.dry_run) {
+      const { planBackupOnly } = await import('./jobs/kinds/backup-dry-run.ts');
+      return planBackupOnly(await this.#open(), choice, input, watch);
+    }
     const { backup } = await import('./jobs/kinds/backup.ts');
-    return backup(await this.#open(), () => this.#repositoryFor(input), input, watch);
+    return backup(await this.#open(), choice, input, watch);
   }
 
   async verify(input: view.VerifyInput, watch: view.JobWatch): Promise<view.VerifyOutcome> {
@@ -218,22 +224,22 @@ class ChainkeepApp implements view.App {
     }
   }
 
-  /** The one named; else the only one there is; else the one called default, made in the home when there is none at all (not by a dry run). */
-  async #repositoryFor({ repository: nameOrId, dry_run: dryRun }: view.BackupInput): Promise<BackupRepository | undefined> {
+  /** The one named; else the only one there is; else the one called default, to be made in the home when there is none at all. */
+  async #chooseRepository(nameOrId: string | undefined): Promise<RepositoryChoice> {
     const { repositories } = await this.#open();
-    if (nameOrId !== undefined) return repositories.getRepository(nameOrId);
-    const rows = await repositories.listRepositories();
-    const chosen = rows.find((row) => row.name === DEFAULT_REPOSITORY) ?? (rows.length === 1 ? rows[0] : undefined);
-    if (chosen) return chosen;
-    if (rows.length > 0) {
-      throw new ChainkeepError('CONFIG_INVALID', `there are ${rows.length} repositories, and none is called ${DEFAULT_REPOSITORY}`, {
-        advice: `choose one with --repo: ${rows.map((row) => row.name).join(', ')}`,
-      });
-    }
-    if (dryRun) return undefined;
     const path = join(this.#home, 'repositories', DEFAULT_REPOSITORY);
-    await this.addRepository({ name: DEFAULT_REPOSITORY, type: 'local', config: { path }, take_over: false });
-    return repositories.getRepository(DEFAULT_REPOSITORY);
+    const make = (): Promise<BackupRepository> =>
+      repositories.registerRepository({ name: DEFAULT_REPOSITORY, type: 'local', config: { path }, takeOver: false });
+    if (nameOrId !== undefined) {
+      const row = await repositories.getRepository(nameOrId);
+      return { name: row.name, row, make };
+    }
+    const rows = await repositories.listRepositories();
+    const row = rows.find(({ name }) => name === DEFAULT_REPOSITORY) ?? (rows.length === 1 ? rows[0] : undefined);
+    if (row || rows.length === 0) return { name: row?.name ?? DEFAULT_REPOSITORY, row, make };
+    throw new ChainkeepError('CONFIG_INVALID', `there are ${rows.length} repositories, and none is called ${DEFAULT_REPOSITORY}`, {
+      advice: `choose one with --repo: ${rows.map(({ name }) => name).join(', ')}`,
+    });
   }
 
   async #filterFor(filter: { readonly vm?: string; readonly repository?: string; readonly status?: string }): Promise<BackupFilter> {

@@ -8,7 +8,6 @@ import { findOrMakeVmContext, findVmContext, type NewVmContext, removeUnusedVmCo
 import { withLease } from '../../control/lease.ts';
 import { isoTime, newId } from '../../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
-import { silentLogger } from '../../plumbing/logger.ts';
 import type { BackupPlan, BackupRequest, CreatedBackup } from '../../repository/create-backup.ts';
 import type { Guard } from '../../repository/guard.ts';
 import type { Repository } from '../../repository/repository.ts';
@@ -102,11 +101,14 @@ async function runRestorePoint(begun: Omit<Run, 'restorePointId'>, disks: readon
   return runDisks({ ...begun, restorePointId }, disks, job);
 }
 
+/** What a backup says of the VM it belongs to. */
+export type VmIdentity = Pick<VmContext, 'context_id' | 'vm_name' | 'external_id'>;
+
 export interface Run {
   readonly environment: JobEnvironment;
   readonly row: BackupRepository;
   readonly input: BackupInput;
-  readonly context: VmContext;
+  readonly context: VmIdentity;
   readonly restorePointId: string;
 }
 
@@ -258,8 +260,8 @@ function outcomeOf(
   };
 }
 
-export function newVm({ clock }: JobEnvironment, name: string): NewVmContext {
-  return { context_id: newId(clock), vm_name: name, created_at: isoTime(clock.now()) };
+export function newVm({ clock }: JobEnvironment, name: string): NewVmContext & VmIdentity {
+  return { context_id: newId(clock), vm_name: name, external_id: null, created_at: isoTime(clock.now()) };
 }
 
 // What the catalog can hold; a backup must not be committed and then refused there.

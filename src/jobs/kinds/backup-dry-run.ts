@@ -1,0 +1,80 @@
+// What a backup would do: opens the sources and plans, makes nothing, and leaves no job.
+
+import type { BackupInput, BackupOutcome, JobWatch } from '../../app-interface.ts';
+import type { BackupRepository } from '../../catalog/backup-repositories.ts';
+import { findVmContext } from '../../catalog/vm-contexts.ts';
+import { newId } from '../../plumbing/clock.ts';
+import { silentLogger } from '../../plumbing/logger.ts';
+import { DEFAULT_CLUSTER_SIZE, planLayout } from '../../qcow2/image-layout.ts';
+import { chooseParent } from '../../repository/chain-rules.ts';
+import type { BackupPlan } from '../../repository/create-backup.ts';
+import { checkInput, closeDisks, type Disk, newVm, openDisks, type RepositoryChoice, requestFor, type VmIdentity } from './backup.ts';
+import type { JobEnvironment } from './job-environment.ts';
+
+/** Throws what the backup itself would throw up to its plan. */
+export async function planBackupOnly(
+  environment: JobEnvironment,
+  choice: RepositoryChoice,
+  input: BackupInput,
+  watch: JobWatch,
+): Promise<readonly BackupOutcome[]> {
+  checkInput(input);
+  const context = (await findVmContext(environment.catalog, input.vm)) ?? newVm(environment, input.vm);
+  const disks = await openDisks(input, (notice) => watch.onNotice?.(notice));
+  try {
+    const plan = choice.row ? planIn(environment, choice.row, input, context) : planAlone(environment, input);
+    const outcomes: BackupOutcome[] = [];
+    for (const disk of disks) outcomes.push(outcomeOf(disk, await plan(disk), context, choice));
+    return outcomes;
+  } finally {
+    await closeDisks(disks);
+  }
+}
+
+type Planned = Pick<BackupPlan, 'backupId' | 'type' | 'chain'>;
+
+function planIn(
+  environment: JobEnvironment,
+  row: BackupRepository,
+  input: BackupInput,
+  context: VmIdentity,
+): (disk: Disk) => Promise<Planned> {
+  return async (disk) => {
+    const { repository } = await environment.repositories.openRepository(row, silentLogger);
+    try {
+      return await repository.planBackup(
+        await requestFor({ environment, row, input, context, restorePointId: 'dry-run' }, repository, disk),
+      );
+    } finally {
+      await repository.close();
+    }
+  };
+}
+
+/** Where the repository would have to be made first, there is nothing to build on. */
+function planAlone({ clock }: JobEnvironment, input: BackupInput): (disk: Disk) => Promise<Planned> {
+  return async ({ source }) => {
+    const totalBytes = source.reader.size;
+    planLayout(totalBytes, input.cluster_size ?? DEFAULT_CLUSTER_SIZE);
+    return { backupId: newId(clock), type: chooseParent({ type: input.type, totalBytes }, []).type, chain: [] };
+  };
+}
+
+function outcomeOf(disk: Disk, plan: Planned, context: VmIdentity, repository: RepositoryChoice): BackupOutcome {
+  return {
+    backup_id: plan.backupId,
+    backup_type: plan.type,
+    parent_backup_id: plan.chain[0]?.backup_id ?? null,
+    vm_context_id: context.context_id,
+    disk_id: disk.diskId,
+    repository: repository.name,
+    total_bytes: disk.source.reader.size,
+    size_bytes: 0,
+    bytes_read: 0,
+    bytes_written: 0,
+    clusters_written: 0,
+    duration_ms: 0,
+    job_id: '',
+    restore_point_id: '',
+  };
+}
