@@ -45,7 +45,7 @@ export class ProgressDisplay {
       this.#stream.write(`${line}\n`);
       return;
     }
-    this.#stream.write(`\r${cutToWidth(line, (this.#stream.columns ?? 80) - 1)}\x1b[K`);
+    this.#stream.write(`\r${cutToWidth(line, (this.#stream.columns || 80) - 1)}\x1b[K`);
     this.#drawn = true;
   }
 

@@ -4,11 +4,11 @@ import type { Clock } from '../../src/plumbing/clock.ts';
 
 const GIB = 1024 ** 3;
 
-function openDisplay(terminal: boolean): { display: ProgressDisplay; written: string[]; wait: (ms: number) => void } {
+function openDisplay(terminal: boolean, columns = 100): { display: ProgressDisplay; written: string[]; wait: (ms: number) => void } {
   let time = 1000;
   const clock: Clock = { now: () => time, monotonic: () => time };
   const written: string[] = [];
-  const stream = { isTTY: terminal, columns: 100, write: (text: string) => written.push(text) };
+  const stream = { isTTY: terminal, columns, write: (text: string) => written.push(text) };
   return {
     display: new ProgressDisplay(stream, clock),
     written,
@@ -53,4 +53,11 @@ it('shows what is done where the whole is not known, and measures each phase by 
   wait(5000);
   display.update({ phase: 'copy\n', done: 1000 * 1024, total: 1000 * 1024 });
   expect(written).toEqual(['scan  200.0 KiB  10.0 KiB/s\n', 'copy\\n  100 %  1000.0 KiB of 1000.0 KiB  100.0 KiB/s  0 ms left\n']);
+});
+
+it('draws on a terminal that does not say how wide it is', () => {
+  const { display, written, wait } = openDisplay(true, 0);
+  wait(1000);
+  display.update({ phase: 'copy', done: 1024, total: 4096 });
+  expect(written[0]).toContain('25 %');
 });
