@@ -9,7 +9,7 @@ import { formatDuration } from './time-text.ts';
 
 const REDRAW_MS = 100;
 const LINE_MS = 5000;
-const BAR_COLUMNS = 24;
+const BAR_COLUMNS = 12; // the longest line then fits a terminal of 80 columns
 
 export interface ProgressStream {
   readonly isTTY?: boolean;
