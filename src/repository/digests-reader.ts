@@ -139,7 +139,11 @@ export class DigestsReader {
   async #loadSection(page: Buffer, at: number): Promise<Section> {
     const range = page.readUInt32BE(at + INDEX.RANGE);
     const offset = Number(page.readBigUInt64BE(at + INDEX.OFFSET));
-    const records = await readAt(this.#source, offset, page.readUInt32BE(at + INDEX.RECORDS) * RECORD_BYTES);
+    const length = page.readUInt32BE(at + INDEX.RECORDS) * RECORD_BYTES;
+    // A page whose hash fits may still be forged: it must not make us take more memory than the file has bytes.
+    if (offset + length > this.#trailer.rangesOffset)
+      throw invalid(this.#source, this.#binding, `the records of range ${range} lie outside`);
+    const records = await readAt(this.#source, offset, length);
     const hash = page.subarray(at + INDEX.HASH, at + INDEX.HASH + DIGEST_BYTES);
     if (!hash.equals(this.#blake3.hash(records))) throw invalid(this.#source, this.#binding, `the records of range ${range} are damaged`);
     return { range, records };
