@@ -255,7 +255,7 @@ class ChainkeepApp implements view.App {
     const filter = vm === undefined ? {} : { vmContextId: (await getVmContext(this.#catalog, vm)).context_id };
     if (reference !== 'latest') return resolveBackupJob(this.#catalog, reference, filter);
     if (vm === undefined) {
-      throw new ChainkeepError('CONFIG_INVALID', '"latest" needs a VM', { advice: 'name the VM with --vm' });
+      throw new ChainkeepError('USAGE', '"latest" needs a VM', { advice: 'name the VM with --vm' });
     }
     const completed = (await selectBackupJobs(this.#catalog, { ...filter, statuses: ['completed'] })).toSorted((a, b) =>
       a.id < b.id ? 1 : -1,

@@ -83,7 +83,7 @@ function checkedText(value: string, name: string, maxLength: number): string {
   // Both would be stored as something else: NUL ends a text for SQLite's functions, half a surrogate pair becomes U+FFFD.
   if (value.includes('\0') || !value.isWellFormed()) return refused(name, 'the text is not valid Unicode, or contains a NUL character');
   if (value.length > maxLength && [...value].length > maxLength) {
-    return refused(name, `the text has ${[...value].length} characters, at most ${maxLength} are possible`);
+    return refused(name, `the text has ${[...value].length} characters, at most ${maxLength} are possible`, 'choose a shorter one');
   }
   return value;
 }
@@ -96,6 +96,6 @@ function unexpected(raw: unknown, name: string): never {
   });
 }
 
-function refused(name: string, why: string): never {
-  throw new ChainkeepError('CONFIG_INVALID', `${name.replaceAll('_', ' ')}: ${why}`, { context: { column: name } });
+function refused(name: string, why: string, advice = 'give another value'): never {
+  throw new ChainkeepError('CONFIG_INVALID', `${name.replaceAll('_', ' ')}: ${why}`, { advice, context: { column: name } });
 }

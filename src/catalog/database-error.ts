@@ -23,14 +23,14 @@ const ADVICE: readonly (readonly [string, string])[] = [
   ['SQLITE_CANTOPEN', 'check that the folder of the database exists and belongs to this user'],
   ['SQLITE_NOTADB', 'the file is not a Chainkeep database; give another path with --database'],
   ['SQLITE_CORRUPT', 'the database file is damaged; put it aside and register the repositories again: their backups are in them'],
-  ['SQLITE_IOERR', 'the disk that holds the database reports errors'],
+  ['SQLITE_IOERR', 'the disk that holds the database is full, or reports errors'],
 ];
 
 /** CATALOG_FAILED with the driver's code, and the rule of the database that was broken, in the context. */
 export function catalogError(error: unknown, path: string): unknown {
   const code = systemCode(error);
   if (isChainkeepError(error) || !(error instanceof Error) || !code?.startsWith('SQLITE_')) return error;
-  return new ChainkeepError('CATALOG_FAILED', `the database answered: ${error.message}`, {
+  return new ChainkeepError('CATALOG_FAILED', `the database ${path} answered: ${error.message}`, {
     advice: ADVICE.find(([start]) => code.startsWith(start))?.[1] ?? 'please report this with the job log',
     context: { database: path, database_code: code, constraint: CONSTRAINTS[code] },
     retryable: code.startsWith('SQLITE_BUSY'),

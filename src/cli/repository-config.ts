@@ -15,6 +15,7 @@ export interface RepositoryConfigOptions {
 
 /** Later ones win: the file, then `--path`, `--set`, `--secret`. */
 export function readRepositoryConfig(options: RepositoryConfigOptions): Record<string, unknown> {
+  if (options.path === '') throw new ChainkeepError('USAGE', '--path is empty', { advice: 'name the folder of the repository' });
   return {
     ...(options.config !== undefined && readConfigFile(options.config)),
     ...(options.path !== undefined && { path: resolve(options.path) }),

@@ -1,7 +1,7 @@
 // A file or block device as a byte source.
 // It must not block on what is neither: pipes, sockets and terminals are refused.
 
-import { close, constants, fstatSync, openSync, read, readSync } from 'node:fs';
+import { close, constants, fstatSync, openSync, read, readSync, type Stats } from 'node:fs';
 import type { ByteSource } from './byte-source.ts';
 import { ChainkeepError, systemCode } from './errors.ts';
 
@@ -71,10 +71,10 @@ function openDescriptor(path: string): number {
     // Without NONBLOCK, opening a pipe waits for a writer, for ever.
     return openSync(path, constants.O_RDONLY | constants.O_NONBLOCK);
   } catch (error) {
-    if (systemCode(error) === 'ENOENT') {
+    if (NOT_THERE.has(systemCode(error))) {
       throw new ChainkeepError('SOURCE_NOT_FOUND', `${path} does not exist`, { advice: 'check the path', context: { path }, cause: error });
     }
-    if (systemCode(error) === 'ENXIO') throw notADisk(path);
+    if (systemCode(error) === 'ENXIO') throw notADisk(path, 'a socket');
     throw unreadable(path, error, {});
   }
 }
@@ -83,7 +83,13 @@ function measure(path: string, fd: number): number {
   const stat = fstatSync(fd);
   if (stat.isFile()) return stat.size;
   if (stat.isBlockDevice()) return measureDevice(path, fd);
-  throw notADisk(path);
+  throw notADisk(path, kindOf(stat));
+}
+
+function kindOf(stat: Stats): string {
+  if (stat.isDirectory()) return 'a folder';
+  if (stat.isFIFO()) return 'a pipe';
+  return stat.isCharacterDevice() ? 'a character device' : 'something else';
 }
 
 /** `stat` gives 0 for a device; its end is where the first byte cannot be read. Needs no system call that Node lacks. */
@@ -111,18 +117,29 @@ function measureDevice(path: string, fd: number): number {
   return beyond;
 }
 
-function notADisk(path: string): ChainkeepError {
-  return new ChainkeepError('SOURCE_INVALID', `${path} is neither a file nor a block device`, {
+function notADisk(path: string, what: string): ChainkeepError {
+  return new ChainkeepError('SOURCE_INVALID', `${path} is neither a file nor a block device but ${what}`, {
     advice: 'give the path of a disk image or of a block device',
     context: { path },
   });
 }
 
+/** A part of the path is missing, a file where a folder is needed, or longer than any name. */
+const NOT_THERE: ReadonlySet<string | undefined> = new Set(['ENOENT', 'ENOTDIR', 'ENAMETOOLONG']);
+
+const WORDS: Readonly<Record<string, string>> = {
+  EACCES: 'permission denied',
+  EPERM: 'permission denied',
+  EIO: 'the disk reports an error',
+  ELOOP: 'its links lead in a circle',
+};
+
 function unreadable(path: string, cause: unknown, context: { offset?: number; length?: number }): ChainkeepError {
   const why = systemCode(cause) ?? 'unknown error';
+  const words = WORDS[why];
   const where = context.offset === undefined ? '' : ` at ${context.offset}`;
   const denied = why === 'EACCES' || why === 'EPERM';
-  return new ChainkeepError('SOURCE_UNREADABLE', `${path} cannot be read${where}: ${why}`, {
+  return new ChainkeepError('SOURCE_UNREADABLE', `${path} cannot be read${where}: ${words === undefined ? why : `${words} (${why})`}`, {
     advice: denied ? 'run as a user who may read it' : 'check the disk it lies on',
     context: { path, ...context },
     cause,

@@ -42,6 +42,7 @@ export async function parseStoreConfig(type: string, config: unknown): Promise<R
   if (parsed.success) return parsed.data;
   const faults = parsed.error.issues.map((issue) => [issue.path.join('.'), issue.message].filter((part) => part !== '').join(': '));
   throw new ChainkeepError('CONFIG_INVALID', `settings of a repository of type ${type}: ${faults.join('; ')}`, {
+    advice: 'correct the setting: chainkeep repo add --help shows how they are given',
     context: { type, faults },
   });
 }

@@ -56,7 +56,7 @@ describe('openFileSource', () => {
 
   it('says what is missing or no disk, and waits for nothing', async () => {
     await expect(openFileSource(path('nothing'))).rejects.toMatchObject({ code: 'SOURCE_NOT_FOUND', context: { path: path('nothing') } });
-    await expect(openFileSource(join(path('disk'), 'in-a-file'))).rejects.toMatchObject({ code: 'SOURCE_UNREADABLE' });
+    await expect(openFileSource(join(path('disk'), 'in-a-file'))).rejects.toMatchObject({ code: 'SOURCE_NOT_FOUND' });
     mkdirSync(path('folder'));
     await expect(openFileSource(path('folder'))).rejects.toMatchObject({ code: 'SOURCE_INVALID' });
     execFileSync('mkfifo', [path('pipe')]);

@@ -1,12 +1,12 @@
 // The restore job: a restore point to a new file or a device. Every cluster is checked on the way.
 
-import { realpathSync } from 'node:fs';
-import { basename, dirname, join, resolve } from 'node:path';
+import { resolve } from 'node:path';
 import type { JobWatch, RestoreInput, RestoreOutcome } from '../../app-interface.ts';
 import type { BackupJob } from '../../catalog/backup-jobs.ts';
 import { inspectTarget, openTarget } from '../../disk/open-target.ts';
-import { ChainkeepError, systemCode } from '../../plumbing/errors.ts';
+import { ChainkeepError } from '../../plumbing/errors.ts';
 import { silentLogger } from '../../plumbing/logger.ts';
+import { realPlace } from '../../plumbing/real-place.ts';
 import type { OpenedBackup } from '../../repository/open-backup.ts';
 import { restoreBackup } from '../../repository/restore-backup.ts';
 import { findWriter } from '../../source/image-locks.ts';
@@ -100,16 +100,6 @@ async function refuseRepositories({ repositories }: JobEnvironment, target: stri
       advice: 'choose a place outside of the repositories',
       context: { target, repository: name },
     });
-  }
-}
-
-/** Where a path really leads; what is not there yet lies where its folder leads. */
-function realPlace(path: string): string {
-  try {
-    return realpathSync(path);
-  } catch (error) {
-    if (systemCode(error) !== 'ENOENT' || dirname(path) === path) return path;
-    return join(realPlace(dirname(path)), basename(path));
   }
 }
 

@@ -5,7 +5,7 @@ import { z } from 'zod';
 
 export const localConfigSchema = z.strictObject({
   path: z
-    .string()
+    .string('the folder of the backups is missing')
     .refine((path) => isAbsolute(path) && !path.includes('\0'), 'must be an absolute path')
     .describe('Folder that holds the backups. It is made when it is missing.'),
 });

@@ -65,41 +65,11 @@ async function makeRoot(path: string, parentIsThere = false): Promise<void> {
 function makeError(path: string, cause: unknown): ChainkeepError {
   const code = systemCode(cause);
   const denied = code === 'EACCES' || code === 'EPERM' || code === 'EROFS';
-  return new ChainkeepError(denied ? 'REPOSITORY_READ_ONLY' : 'STORE_FAILED', `cannot make the folder ${path}`, {
+  const reason = cause instanceof Error ? cause.message : String(cause);
+  return new ChainkeepError(denied ? 'REPOSITORY_READ_ONLY' : 'STORE_FAILED', `cannot make the folder ${path}: ${reason}`, {
     advice: denied ? 'choose a folder this user may write to, or make it first' : 'check the path',
     cause,
     context: { path, system_code: code },
-  });
-}
-
-/**
- * Are all folders of `folder` ('' is the root) there? A link among them throws STORE_FAILED. A look, not a lock: it keeps a planted link from being
- * followed; whoever can swap a folder for a link between two calls can already write here.
- */
-export async function hasFolder(root: LocalRoot, folder: string): Promise<boolean> {
-  let path = root.path;
-  for (const segment of folder === '' ? [] : folder.split('/')) {
-    path = join(path, segment);
-    try {
-      if (!(await isFolder(path))) return false;
-    } catch (error) {
-      if (systemCode(error) === 'ENOENT') return false;
-      throw error;
-    }
-  }
-  return true;
-}
-
-async function isFolder(path: string): Promise<boolean> {
-  const stats = await lstat(path);
-  if (stats.isSymbolicLink()) throw linkError(path);
-  return stats.isDirectory();
-}
-
-export function linkError(path: string): ChainkeepError {
-  return new ChainkeepError('STORE_FAILED', `${path} is a symbolic link; links inside a repository are not followed`, {
-    advice: 'remove the link; to spread a repository over disks use a bind mount',
-    context: { path },
   });
 }
 
