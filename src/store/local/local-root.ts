@@ -74,6 +74,37 @@ function makeError(path: string, cause: unknown): ChainkeepError {
 }
 
 /**
+ * Are all folders of `folder` ('' is the root) there? A link among them throws STORE_FAILED. A look, not a lock: it keeps a planted link from being
+ * followed; whoever can swap a folder for a link between two calls can already write here.
+ */
+export async function hasFolder(root: LocalRoot, folder: string): Promise<boolean> {
+  let path = root.path;
+  for (const segment of folder === '' ? [] : folder.split('/')) {
+    path = join(path, segment);
+    try {
+      if (!(await isFolder(path))) return false;
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') return false;
+      throw error;
+    }
+  }
+  return true;
+}
+
+async function isFolder(path: string): Promise<boolean> {
+  const stats = await lstat(path);
+  if (stats.isSymbolicLink()) throw linkError(path);
+  return stats.isDirectory();
+}
+
+export function linkError(path: string): ChainkeepError {
+  return new ChainkeepError('STORE_FAILED', `${path} is a symbolic link; links inside a repository are not followed`, {
+    advice: 'remove the link; to spread a repository over disks use a bind mount',
+    context: { path },
+  });
+}
+
+/**
  * Makes the folders of `folder` with mode 0700. Each folder's entry is synced in its parent before it is used, also when another process made it a
  * moment ago and may not have synced it yet: a blob in a folder that vanishes with the power is a lost blob. ENOENT when a delete took a folder away
  * again because it was empty; the caller starts over.
