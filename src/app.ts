@@ -24,7 +24,7 @@ import type { RepositoryChoice } from './jobs/kinds/backup.ts';
 import type { JobEnvironment } from './jobs/kinds/job-environment.ts';
 import type { VerifyPlan, VerifyScope } from './jobs/kinds/verify.ts';
 import { type Clock, systemClock } from './plumbing/clock.ts';
-import { ChainkeepError, systemCode } from './plumbing/errors.ts';
+import { ChainkeepError, isChainkeepError, systemCode } from './plumbing/errors.ts';
 import { silentLogger } from './plumbing/logger.ts';
 import { makeFolder } from './plumbing/make-folder.ts';
 import type { Sidecar } from './repository/sidecar-fields.ts';
@@ -228,8 +228,14 @@ class ChainkeepApp implements view.App {
   async #chooseRepository(nameOrId: string | undefined): Promise<RepositoryChoice> {
     const { repositories } = await this.#open();
     const path = join(this.#home, 'repositories', DEFAULT_REPOSITORY);
-    const make = (): Promise<BackupRepository> =>
-      repositories.registerRepository({ name: DEFAULT_REPOSITORY, type: 'local', config: { path }, takeOver: false });
+    const make = async (): Promise<BackupRepository> => {
+      try {
+        return await repositories.registerRepository({ name: DEFAULT_REPOSITORY, type: 'local', config: { path }, takeOver: false });
+      } catch (error) {
+        if (!isChainkeepError(error, 'REPOSITORY_EXISTS')) throw error;
+        return repositories.getRepository(DEFAULT_REPOSITORY); // another first run was faster
+      }
+    };
     if (nameOrId !== undefined) {
       const row = await repositories.getRepository(nameOrId);
       return { name: row.name, row, make };

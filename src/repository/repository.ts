@@ -2,7 +2,7 @@
 
 import { type Blake3, loadBlake3 } from '../plumbing/blake3.ts';
 import { type Clock, isoTime, newId } from '../plumbing/clock.ts';
-import { ChainkeepError } from '../plumbing/errors.ts';
+import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
 import type { Logger } from '../plumbing/logger.ts';
 import type { BlobStore, StoreCapacity } from '../store/blob-store.ts';
 import { type BackupPlan, type BackupRequest, type BackupRun, type CreatedBackup, planBackup, runBackup } from './create-backup.ts';
@@ -88,26 +88,36 @@ export interface ClaimOptions {
  * other files and REPOSITORY_FOREIGN for a repository of another installation, unless it is taken over.
  */
 export async function claimRepository(options: ClaimOptions): Promise<Marker> {
-  const { store, clock, installationId } = options;
+  const { store, installationId } = options;
   const blake3 = await loadBlake3();
   const found = await readMarker(store, blake3);
   if (!found) {
-    await refuseForeignFiles(store);
-    const marker: Marker = {
-      format: 1,
-      repository_id: newId(clock),
-      owner: installationId,
-      immutability: null,
-      created_at: isoTime(clock.now()),
-    };
-    await writeMarker(store, blake3, marker, { replace: false });
-    return marker;
+    try {
+      return await makeRepository(options, blake3);
+    } catch (error) {
+      const taken = isChainkeepError(error, 'BLOB_EXISTS') || isChainkeepError(error, 'REPOSITORY_NOT_EMPTY');
+      if (!taken || !(await readMarker(store, blake3))) throw error;
+      return claimRepository(options); // somebody was faster: it is a repository now
+    }
   }
   if (found.owner === installationId) return found;
   if (!options.takeOver) throw foreign(store, found);
   const taken = { ...found, owner: installationId };
   await writeMarker(store, blake3, taken, { replace: true });
   return taken;
+}
+
+async function makeRepository({ store, clock, installationId }: ClaimOptions, blake3: Blake3): Promise<Marker> {
+  await refuseForeignFiles(store);
+  const marker: Marker = {
+    format: 1,
+    repository_id: newId(clock),
+    owner: installationId,
+    immutability: null,
+    created_at: isoTime(clock.now()),
+  };
+  await writeMarker(store, blake3, marker, { replace: false });
+  return marker;
 }
 
 async function refuseForeignFiles(store: BlobStore): Promise<void> {

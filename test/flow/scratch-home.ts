@@ -1,10 +1,11 @@
 // A user with a home and a scratch folder of his own: runs the launcher, saves copies of his disks, and looks at every file that is there.
 // The judges (qemu-img, qemu-io) and all other tools run with a time limit.
 
-import { execFileSync, spawn } from 'node:child_process';
+import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process';
 import { copyFileSync, globSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { afterAll, expect, onTestFinished } from 'vitest';
 import type { BackupOutcome, BackupView, JobEventView, JobStepView, JobView, VerifyOutcome } from '../../src/app-interface.ts';
 import type { ErrorCode } from '../../src/plumbing/errors.ts';
@@ -106,21 +107,16 @@ export class ScratchHome {
   }
 
   start(...args: readonly string[]): RunningCommand {
-    const child = startChainkeep(args, { env: this.#env, cwd: this.folder });
-    child.stdin.end();
-    let stderr = '';
-    child.stderr.on('data', (chunk: Buffer) => {
-      stderr += chunk.toString();
-    });
-    const ended = whenEnded(child);
-    const said = (text: string): Promise<void> =>
-      new Promise((resolve, reject) => {
-        const look = (): void => (stderr.includes(text) ? resolve() : undefined);
-        child.stderr.on('data', look);
-        child.on('close', () => reject(new Error(`it ended without saying "${text}": ${stderr}`)));
-        look();
-      });
-    return { pid: child.pid ?? -1, kill: (signal) => child.kill(signal), said, ended };
+    return watch(startChainkeep(args, { env: this.#env, cwd: this.folder }));
+  }
+
+  /** With faults in the system calls on `file`, as strace injects them: `pread64:delay_enter=20000` (microseconds), `pread64:error=EIO`. */
+  startWithFault(fault: string, file: string, ...args: readonly string[]): RunningCommand {
+    const [call = ''] = fault.split(':');
+    // Detached (-D), so that the process started here is the program itself and signals reach it.
+    const tracer = ['-D', '-f', '-qq', '-o', '/dev/null', '-P', file, '-e', `trace=${call}`, '-e', `inject=${fault}`];
+    const env = { ...process.env, NO_COLOR: '1', ...this.#env };
+    return watch(spawn('strace', [...tracer, LAUNCHER, ...args], { cwd: this.folder, env, timeout: TOOL_LIMIT_MS, killSignal: 'SIGKILL' }));
   }
 
   async list(...options: readonly string[]): Promise<readonly BackupView[]> {
@@ -159,6 +155,16 @@ export class ScratchHome {
     rmSync(target);
   }
 
+  /** Resolves when a file that fits the pattern is there: the sign that a command is at work. */
+  async appears(pattern: string): Promise<string> {
+    for (let waited = 0; waited < TOOL_LIMIT_MS; waited += 2) {
+      const [found] = globSync(pattern, { cwd: this.folder });
+      if (found !== undefined) return this.path(found);
+      await sleep(2);
+    }
+    throw new Error(`${pattern} did not appear`);
+  }
+
   image(backupId: string): string {
     const [found] = globSync(`**/${backupId}.qcow2`, { cwd: this.folder });
     if (found === undefined) throw new Error(`there is no image of ${backupId}`);
@@ -172,6 +178,23 @@ export class ScratchHome {
       .map((name) => describe(this.path(join(under, name)), name))
       .sort();
   }
+}
+
+function watch(child: ChildProcessWithoutNullStreams): RunningCommand {
+  child.stdin.end();
+  let stderr = '';
+  child.stderr.on('data', (chunk: Buffer) => {
+    stderr += chunk.toString();
+  });
+  const ended = whenEnded(child);
+  const said = (text: string): Promise<void> =>
+    new Promise((resolve, reject) => {
+      const look = (): void => (stderr.includes(text) ? resolve() : undefined);
+      child.stderr.on('data', look);
+      child.on('close', () => reject(new Error(`it ended without saying "${text}": ${stderr}`)));
+      look();
+    });
+  return { pid: child.pid ?? -1, kill: (signal) => child.kill(signal), said, ended };
 }
 
 function describe(path: string, name: string): string {
