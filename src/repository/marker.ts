@@ -4,7 +4,7 @@ import type { Blake3 } from '../plumbing/blake3.ts';
 import { ChainkeepError } from '../plumbing/errors.ts';
 import type { BlobStore } from '../store/blob-store.ts';
 import { readBlob, writeBlob } from './blobs.ts';
-import { textField } from './fields.ts';
+import { objectField, textField } from './fields.ts';
 import { MARKER_NAME } from './layout.ts';
 import { encodeSealed, parseSealed } from './sealed-json.ts';
 
@@ -34,7 +34,7 @@ export async function readMarker(store: BlobStore, blake3: Blake3): Promise<Mark
       format: 1,
       repository_id: textField(value, 'repository_id', /^[a-z0-9-]{1,64}$/),
       owner: textField(value, 'owner', /^[a-z0-9-]{1,64}$/),
-      immutability: value.immutability === null ? null : (value.immutability as Readonly<Record<string, unknown>>),
+      immutability: value.immutability === null ? null : objectField(value, 'immutability'),
       created_at: textField(value, 'created_at'),
     };
   } catch (error) {
