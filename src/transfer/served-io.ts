@@ -5,6 +5,7 @@ import type { ServedRequest } from './unit.ts';
 
 const CONTROL_BYTES = 64;
 const STATE = 0; // Int32: 0 = waiting, 1 = answered, 2 = failed (the main thread reports the reason itself)
+const STOP = 4; // Int32: 1 = the transfer has ended, begin nothing new
 const OFFSET_AT = 8; // Float64: where an append landed
 
 const WAITING = 0;
@@ -19,6 +20,15 @@ export class ServedRequestFailed extends Error {
 /** Shared memory for one worker: control words, then a payload as large as the largest request. */
 export function allocateShared(payloadBytes: number): SharedArrayBuffer {
   return new SharedArrayBuffer(CONTROL_BYTES + payloadBytes);
+}
+
+/** Says a worker between two units that its transfer has ended. */
+export function stopWork(shared: SharedArrayBuffer): void {
+  Atomics.store(new Int32Array(shared, STOP, 1), 0, 1);
+}
+
+export function mustStop(shared: SharedArrayBuffer): boolean {
+  return Atomics.load(new Int32Array(shared, STOP, 1), 0) === 1;
 }
 
 /** The worker's end. */

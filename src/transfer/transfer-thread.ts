@@ -4,7 +4,7 @@ import type { Worker } from 'node:worker_threads';
 import type { ByteSource } from '../plumbing/byte-source.ts';
 import { ChainkeepError } from '../plumbing/errors.ts';
 import { giveBackWorker, takeWorker } from './idle-workers.ts';
-import { type ServedHandlers, serve } from './served-io.ts';
+import { type ServedHandlers, serve, stopWork } from './served-io.ts';
 import {
   type FromWorker,
   PIECE,
@@ -31,6 +31,7 @@ export class TransferThread {
   readonly #events: ThreadEvents;
   readonly #shared: SharedArrayBuffer;
   readonly #named = new Set<number>();
+  readonly #idle = Promise.withResolvers<void>();
   #serving: Promise<void> = Promise.resolve();
   #busy = 0;
   #ended = false;
@@ -44,6 +45,7 @@ export class TransferThread {
     this.#worker.on('message', (message: FromWorker) => this.#hear(message));
     this.#worker.on('error', (error) => events.failed(error));
     this.#worker.on('exit', () => {
+      this.#idle.resolve();
       if (!this.#ended && !this.#failing) events.failed(new ChainkeepError('INTERNAL', 'internal error: a worker thread ended early'));
     });
     this.#post({ setup });
@@ -76,8 +78,16 @@ export class TransferThread {
     const clean = this.#ended && !this.#failing;
     this.#ended = true;
     if (clean) giveBackWorker(this.#worker);
-    else await this.#worker.terminate();
+    else await this.#stop();
     await this.#serving;
+  }
+
+  /** A thread that is terminated inside of a native function takes the whole process with it: first it must have stopped by itself. */
+  async #stop(): Promise<void> {
+    stopWork(this.#shared);
+    this.end();
+    await this.#idle.promise;
+    await this.#worker.terminate();
   }
 
   #nameSources(unit: Unit): [number, number | undefined][] {
@@ -102,6 +112,7 @@ export class TransferThread {
       this.#serving = this.#explain(message.failed);
     } else {
       this.#ended = true;
+      this.#idle.resolve();
     }
     this.#events.changed();
   }

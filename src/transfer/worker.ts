@@ -7,7 +7,7 @@ import { loadBlake3 } from '../plumbing/blake3.ts';
 import { loadCrc32c } from '../plumbing/crc32c.ts';
 import { systemCode } from '../plumbing/errors.ts';
 import { readFully, writeFully } from './full-io.ts';
-import { ServedClient, ServedRequestFailed } from './served-io.ts';
+import { mustStop, ServedClient, ServedRequestFailed } from './served-io.ts';
 import type { ClusterCodec, FromWorker, OutputSetup, ToWorker, UnitResult, WorkerFailure, WorkerSetup, WorkOrder } from './unit.ts';
 import { UnitFailure, type UnitIo, UnitRunner } from './unit-runner.ts';
 
@@ -24,6 +24,7 @@ const crc32c = loadCrc32c();
 /** The transfer this thread works on; threads are used for one after the other. */
 interface Work {
   readonly runner: UnitRunner;
+  readonly shared: SharedArrayBuffer;
   readonly sources: Map<number, number | undefined>;
 }
 
@@ -46,13 +47,14 @@ function begin(setup: WorkerSetup): Work {
   const sources = new Map<number, number | undefined>();
   const served = new ServedClient(setup.shared, (request) => post({ request }));
   const io = openIo(setup.output, sources, served);
-  return { sources, runner: new UnitRunner(setup, io, { blake3, crc32c, codec: lazyCodec(setup.codec) }) };
+  return { sources, shared: setup.shared, runner: new UnitRunner(setup, io, { blake3, crc32c, codec: lazyCodec(setup.codec) }) };
 }
 
 function order({ units, sources: named }: WorkOrder): void {
   if (!work) throw new Error('units came before the setup');
   for (const [index, fd] of named) work.sources.set(index, fd);
   for (const unit of units) {
+    if (mustStop(work.shared)) return;
     work.runner.run(unit);
     if (work.runner.waiting > MOST_WAITING) work.runner.flush();
   }
@@ -65,7 +67,7 @@ function flush(): void {
 }
 
 function end(): void {
-  flush();
+  if (work && !mustStop(work.shared)) flush();
   work = undefined;
   post({ ended: true });
 }
