@@ -29,8 +29,11 @@ interface Work {
 }
 
 let work: Work | undefined;
+let failed = false;
 
 port.on('message', (message: ToWorker) => {
+  // What was on its way when this thread gave up still arrives; a request of it would never be answered.
+  if (failed) return;
   try {
     if ('setup' in message) work = begin(message.setup);
     else if ('flush' in message) flush();
@@ -38,6 +41,7 @@ port.on('message', (message: ToWorker) => {
     else order(message.order);
   } catch (error) {
     // The main thread has the reason of a served request already.
+    failed = true;
     if (!(error instanceof ServedRequestFailed || causeOf(error) instanceof ServedRequestFailed)) post({ failed: describe(error) });
     port.close();
   }
