@@ -119,6 +119,13 @@ export class ScratchHome {
     return watch(spawn('strace', [...tracer, LAUNCHER, ...args], { cwd: this.folder, env, timeout: TOOL_LIMIT_MS, killSignal: 'SIGKILL' }));
   }
 
+  /** The whole program under strace with these options. */
+  traced(options: readonly string[], args: readonly string[]): Promise<Run> {
+    const env = { ...process.env, NO_COLOR: '1', ...this.#env };
+    return watch(spawn('strace', [...options, LAUNCHER, ...args], { cwd: this.folder, env, timeout: TOOL_LIMIT_MS, killSignal: 'SIGKILL' }))
+      .ended;
+  }
+
   async list(...options: readonly string[]): Promise<readonly BackupView[]> {
     return (await this.json<{ backups: readonly BackupView[] }>('list', ...options)).backups;
   }
