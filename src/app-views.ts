@@ -35,8 +35,22 @@ export function repositoryView(row: BackupRepository, backupCount: number, readO
   };
 }
 
-export function backupView({ chain_id: _chain, ...listed }: BackupListing): BackupView {
-  return listed;
+/** Field by field: a listing makes ten thousand of these, and objects of one known shape are made fastest. */
+export function backupView(row: BackupListing): BackupView {
+  return {
+    backup_id: row.backup_id,
+    vm_name: row.vm_name,
+    vm_context_id: row.vm_context_id,
+    disk_id: row.disk_id,
+    backup_type: row.backup_type,
+    status: row.status,
+    parent_backup_id: row.parent_backup_id,
+    repository: row.repository,
+    size_bytes: row.size_bytes,
+    total_bytes: row.total_bytes,
+    created_at: row.created_at,
+    completed_at: row.completed_at,
+  };
 }
 
 export function chainView(chain: ChainListing): ChainView {

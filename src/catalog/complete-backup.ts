@@ -28,7 +28,7 @@ export function deleteBackupJob(catalog: Catalog, id: string): Promise<void> {
     const dependents = await listDependents(unit, id);
     if (dependents.length > 0) {
       throw new ChainkeepError('BACKUP_HAS_DEPENDENTS', `${dependents.length} other backups need the backup ${id}`, {
-        advice: 'delete the newest backups first',
+        advice: 'delete the newest backups first; thinning out a chain is the work of chainkeep prune, which is not built yet',
         context: { backup_id: id, dependents },
       });
     }

@@ -21,9 +21,13 @@ export function safeText(text: string): string {
   });
 }
 
+/** Nearly every document: nothing in it but printable ASCII and the ends of its own lines. */
+const PLAIN_LINES = /^[\x20-\x7e\n]*$/;
+
 /** JSON that reads the same and is safe to print: unsafe characters inside strings stand as `\uXXXX`. */
 export function safeJson(value: unknown): string {
   const text = JSON.stringify(value, null, 2);
+  if (PLAIN_LINES.test(text)) return text;
   return text.replace(UNSAFE, (character) =>
     character === '\n' ? character : `\\u${character.charCodeAt(0).toString(16).padStart(4, '0')}`,
   );

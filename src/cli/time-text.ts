@@ -1,13 +1,26 @@
 // Times for people: local time and durations. JSON answers keep the UTC text they come with.
 
+/** The minute that was shown last: rows of a listing follow each other in time, and reading the time zone is slow. */
+let shown = { minute: '', local: '' };
+
 /** `2026-11-22 14:05:09` in local time from an ISO text in UTC; `-` for none. */
 export function formatTime(iso: string | null): string {
   if (iso === null) return '-';
+  const minute = iso.slice(0, 16);
+  if (shown.minute !== minute) {
+    const local = localMinute(iso);
+    if (local === undefined) return iso;
+    shown = { minute, local };
+  }
+  return `${shown.local}:${iso.slice(17, 19)}`; // no time zone of today has seconds of its own
+}
+
+function localMinute(iso: string): string | undefined {
   const time = new Date(iso);
-  if (Number.isNaN(time.getTime())) return iso;
+  if (Number.isNaN(time.getTime()) || !/^\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d/.test(iso)) return undefined;
   const two = (value: number) => String(value).padStart(2, '0');
   const date = `${time.getFullYear()}-${two(time.getMonth() + 1)}-${two(time.getDate())}`;
-  return `${date} ${two(time.getHours())}:${two(time.getMinutes())}:${two(time.getSeconds())}`;
+  return `${date} ${two(time.getHours())}:${two(time.getMinutes())}`;
 }
 
 /** `850 ms`, `12.3 s`, `4 min 05 s`, `2 h 10 min`. */

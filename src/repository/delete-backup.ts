@@ -75,7 +75,7 @@ function refuseDependents(folder: DiskFolder, backupId: string): void {
     'BACKUP_HAS_DEPENDENTS',
     `backup ${backupId} is needed by ${needed.length} other backup${needed.length > 1 ? 's' : ''}`,
     {
-      advice: 'delete the newest backups first',
+      advice: 'delete the newest backups first; thinning out a chain is the work of chainkeep prune, which is not built yet',
       context: { backup_id: backupId, dependents: needed.map((sidecar) => sidecar.backup_id) },
     },
   );
