@@ -27,16 +27,17 @@ export interface StructureReading {
 export async function readStructure({ source, header, diskSize, blake3 }: StructureReading, used: UsedBytes): Promise<string> {
   const { clusterSize } = header;
   const headLength = measureHead(header);
-  const head = await readTable(source, 0, headLength);
+  const head = await readTable(source, 0, Buffer.alloc(Math.min(headLength, source.size + 1)));
   used.add(0, headLength);
   const l2 = blake3.create();
   const shape = { clusterBits: header.clusterBits, extended: false, version: 3 } as const;
   const entries = clusterSize / ENTRY_BYTES;
+  // One memory for all tables: a sparse disk of many terabytes has tens of thousands of them.
+  const table = Buffer.alloc(clusterSize);
+  const view = new DataView(table.buffer, table.byteOffset, table.length);
   for (const { number, offset } of tableOffsets(head, header.l1Offset, header.l1Size)) {
-    const table = await readTable(source, offset, clusterSize);
-    l2.update(table);
+    l2.update(await readTable(source, offset, table));
     used.add(offset, clusterSize);
-    const view = new DataView(table.buffer, table.byteOffset, table.length);
     for (let index = 0; index < entries; index++) {
       const entry = readEntry(view, index, shape);
       const guestOffset = (number * entries + index) * clusterSize;
@@ -45,7 +46,7 @@ export async function readStructure({ source, header, diskSize, blake3 }: Struct
   }
   const refcounts = blake3.create();
   for (const { offset } of tableOffsets(head, header.refcountTableOffset, (header.refcountTableClusters * clusterSize) / ENTRY_BYTES)) {
-    refcounts.update(await readTable(source, offset, clusterSize));
+    refcounts.update(await readTable(source, offset, table));
     used.add(offset, clusterSize);
   }
   return hex(structureDigest(blake3, { head, l2: l2.digest(), refcounts: refcounts.digest() }));
@@ -70,11 +71,12 @@ function* tableOffsets(head: Buffer, start: number, entries: number): Generator<
   }
 }
 
-async function readTable(source: ByteSource, offset: number, length: number): Promise<Buffer> {
+/** Fills `bytes`, which may be memory to use again. */
+async function readTable(source: ByteSource, offset: number, bytes: Buffer): Promise<Buffer> {
+  const { length } = bytes;
   if (!Number.isSafeInteger(offset) || offset + length > source.size) {
     throw invalidImage(`a table of ${length} bytes at ${offset} is not inside the file of ${source.size} bytes`, { offset, length });
   }
-  const bytes = Buffer.allocUnsafe(length);
   await source.read(bytes, offset);
   return bytes;
 }

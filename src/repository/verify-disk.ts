@@ -110,8 +110,9 @@ async function checkContentRoot(
   const parentRanges = await older[0]?.ranges();
   if (parentRanges) expected.set(parentRanges);
   const view = new ChainView([digests, ...older]);
+  const leaves = Buffer.alloc(RANGE_CLUSTERS * DIGEST_BYTES);
   for await (const { range } of digests.everySection()) {
-    expected.set(rangeHash(context.blake3, leavesOf(await view.range(range))), range * DIGEST_BYTES);
+    expected.set(rangeHash(context.blake3, leavesOf(await view.range(range), leaves)), range * DIGEST_BYTES);
   }
   if (expected.equals(ranges)) return;
   throw new ChainkeepError('CHAIN_CORRUPT', `the digests of the chain of backup ${sidecar.backup_id} do not give its content root`, {
