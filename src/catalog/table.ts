@@ -1,5 +1,5 @@
 // Tables as data, and the four plain statements on them; rows go in and out through the checks of column.ts.
-// It must not know any particular table. Why this and not kysely: docs/decisions/tables-as-data.md.
+// It must not know any particular table. Why this and not kysely: docs/decisions/0004-tables-as-data.md.
 
 import type { Catalog, RawRow, RunOptions, Sql } from './catalog.ts';
 import type { Column } from './column.ts';
