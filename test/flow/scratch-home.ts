@@ -223,10 +223,10 @@ export function refusal(run: Run, code: ErrorCode, what = ''): Refusal {
   return answer;
 }
 
-/** For one test; everything is gone after it. */
-export function scratchHome(): ScratchHome {
+/** For one test; everything is gone after it. Concurrent tests give their own `onTestFinished`. */
+export function scratchHome(whenFinished: (clean: () => void) => void = onTestFinished): ScratchHome {
   const folder = makeFolder();
-  onTestFinished(() => rmSync(folder, { recursive: true, force: true }));
+  whenFinished(() => rmSync(folder, { recursive: true, force: true }));
   return new ScratchHome(folder);
 }
 
