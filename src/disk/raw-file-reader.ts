@@ -37,10 +37,11 @@ async function* rawExtents(source: ByteSource, range: ByteRange, native: Native 
 function nextData(source: ByteSource, at: number, end: number, native: Native | undefined): { start: number; end: number } {
   if (!native || source.fd === undefined) return { start: at, end };
   const start = native.lseek(source.fd, at, SEEK_DATA);
-  if (start < 0) return holeOrUnknown(source.fd, at, end, native);
+  // Some file systems answer nonsense, such as a place in front of the one that was asked for: then nothing is known.
+  if (start < at) return holeOrUnknown(source.fd, at, end, native);
   if (start >= end) return { start: end, end };
   const stop = native.lseek(source.fd, start, SEEK_HOLE);
-  return { start, end: stop < 0 ? end : Math.min(stop, end) };
+  return { start, end: stop <= start ? end : Math.min(stop, end) };
 }
 
 /** SEEK_DATA fails both where only a hole is left (ENXIO) and where it is not known (EINVAL); only the first may be taken for zeros. */
