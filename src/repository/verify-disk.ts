@@ -158,17 +158,16 @@ async function readsFrom(
   const first = Math.floor(range.guestOffset / clusterSize);
   const exposed = new Set(Array.from({ length: Math.ceil(range.length / clusterSize) }, (_, index) => first + index));
   for (const newer of pathTo(dependent, backupId, folder.sidecars)) {
-    let digests: DigestsReader;
     try {
-      digests = await openBackupDigests(context, newer);
+      const digests = await openBackupDigests(context, newer);
+      try {
+        await hideDecided(digests, exposed);
+      } finally {
+        await digests.close();
+      }
     } catch (error) {
       damageOf(error); // damage of its own, reported where it lies; without its record everything counts as hit
       return true;
-    }
-    try {
-      await hideDecided(digests, exposed);
-    } finally {
-      await digests.close();
     }
   }
   return exposed.size > 0;

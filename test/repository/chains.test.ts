@@ -16,7 +16,7 @@ import { backUp, findDamage, makeRepository, restoredBytes, restoreTo, scratchFo
 
 const scratch = scratchFolder();
 /** More of them by hand: CHAINKEEP_STORIES=500. */
-const STORIES = Number(process.env.CHAINKEEP_STORIES ?? 10);
+const STORIES = Number(process.env.CHAINKEEP_STORIES ?? (process.env.CHAINKEEP_TEST_ALL ? 100 : 6));
 const FIRST = Number(process.env.CHAINKEEP_FIRST_STORY ?? 1);
 
 const SHAPES = [

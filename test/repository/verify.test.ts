@@ -14,6 +14,11 @@ import {
 import { join } from 'node:path';
 import { describe, expect, it } from 'vitest';
 import { openRawReader } from '../../src/disk/raw-file-reader.ts';
+import { loadBlake3 } from '../../src/plumbing/blake3.ts';
+import { RECORD, RECORD_BYTES } from '../../src/repository/digests-format.ts';
+import { DigestsReader } from '../../src/repository/digests-reader.ts';
+import { DigestsWriter } from '../../src/repository/digests-writer.ts';
+import { encodeSidecar } from '../../src/repository/sidecar.ts';
 import type { Sidecar } from '../../src/repository/sidecar-fields.ts';
 import { bytesSource, noiseBytes, randomNumbers, textBytes } from './model-disk.ts';
 import { backUp, findDamage, makeRepository, restoredBytes, scratchFolder, type TestRepository } from './scratch-repository.ts';
@@ -318,6 +323,51 @@ describe('a folder of a disk', () => {
     const named = (await findDamage(small.repository, { only: ids(small.incremental) })).map((found) => found.backupId);
     expect(named).toEqual(ids(small.full));
     expect(await findDamage(small.repository, { only: ['no-such-backup'] })).toEqual([]);
+  });
+
+  it('counts everything as hit where it cannot be known who still reads a damaged cluster', async () => {
+    const small = await makeSmall();
+    const disk = small.disks.get(small.full.backup_id) ?? Buffer.alloc(0);
+    flip(imageOf(small, small.full), findCluster(imageOf(small, small.full), disk.subarray(2 * CLUSTER, 3 * CLUSTER)));
+    flip(digestsOf(small, small.incremental), 100);
+    const damage = await findDamage(small.repository);
+    expect(damage.map(({ backupId, code, affects }) => [backupId, code, affects])).toEqual([
+      [small.full.backup_id, 'DIGEST_MISMATCH', ids(...small.sidecars)],
+      [small.incremental.backup_id, 'DIGESTS_INVALID', ids(small.incremental)],
+    ]);
+  });
+
+  it('is corrupt where its digests, each whole in itself, do not give the content root', async () => {
+    const small = await makeSmall();
+    const { full } = small;
+    // The records are true, and their hash is that of something else: only who computes it again can see that.
+    const blake3 = await loadBlake3();
+    const name = `vms/vm-a/disk-0/${full.digests.name}`;
+    const { cluster_size: clusterSize, generation } = full.qcow2;
+    const header = { clusterSize, totalBytes: full.total_bytes, generation };
+    const reader = await DigestsReader.open(await small.store.open(name), blake3, {
+      ...header,
+      backupId: full.backup_id,
+      root: full.digests.root,
+      contentRoot: full.content_root,
+    });
+    const section = await reader.section(0);
+    await reader.close();
+    const records = section?.records ?? Buffer.alloc(0);
+    const writer = new DigestsWriter(await small.store.put(name), blake3, header, new Uint8Array(0));
+    for (let at = 0; at < records.length; at += RECORD_BYTES) {
+      const digest = records.subarray(at + RECORD.DIGEST, at + RECORD_BYTES);
+      writer.add(0, records.readUInt16BE(at + RECORD.CLUSTER), { kind: records.readUInt8(at + RECORD.KIND), digest });
+    }
+    await writer.closeRange(0, Buffer.alloc(32, 7));
+    const { root, contentRoot } = await writer.finish();
+    const forged = { ...full, content_root: contentRoot, digests: { ...full.digests, root } };
+    writeFileSync(sidecarOf(small, full), encodeSidecar(blake3, forged));
+    const damage = await findDamage(small.repository, { quick: true, only: ids(full) });
+    expect(damage.map(({ code, message }) => [code, message])).toEqual([
+      ['CHAIN_CORRUPT', `the digests of the chain of backup ${full.backup_id} do not give its content root`],
+    ]);
+    expect((await findDamage(small.repository, { quick: true })).length).toBe(3);
   });
 
   it('can be left in the middle', async () => {
