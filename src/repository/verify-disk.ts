@@ -70,7 +70,9 @@ async function verifyBackup(context: RepositoryContext, folder: DiskFolder, side
     const image = await verifyImage(context, sidecar, digests, run);
     const links = await checkLinks(context, folder, sidecar, digests);
     const precise: NamedDamage[] = [];
-    for (const damage of [...image.damage, ...links]) {
+    // Damaged digests are met twice: while clusters are checked, and while the chain is.
+    const more = links.filter((link) => !image.damage.some((damage) => damage.message === link.message));
+    for (const damage of [...image.damage, ...more]) {
       precise.push({ ...damage, backupId: sidecar.backup_id, affects: await affected(context, folder, sidecar.backup_id, damage) });
     }
     return { backupId: sidecar.backup_id, damage: precise, clusters: image.clusters, bytes: image.bytes };
