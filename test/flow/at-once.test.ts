@@ -6,7 +6,7 @@ import type { BackupOutcome, VmView } from '../../src/app-interface.ts';
 import { noise, refusal, scratchHome } from './scratch-home.ts';
 
 const MIB = 1 << 20;
-const SLOW = 'pread64:delay_enter=100000';
+const SLOW = 'pread64:delay_enter=20000';
 
 describe('the same disk twice at once', () => {
   it('the second says who holds it; everything else goes on', async () => {
@@ -18,6 +18,7 @@ describe('the same disk twice at once', () => {
     const first = await user.backup(disk, 'vm');
     const run = user.startWithFault(SLOW, disk, 'backup', disk, '--vm', 'vm', '--type', 'full', '--json');
     await user.appears('**/*.qcow2.tmp-*');
+    run.kill('SIGSTOP');
     const [busy] = await user.jobs('--status', 'running');
     const refused = await user.refused('BACKUP_IN_PROGRESS', 'backup', disk, '--vm', 'vm');
     expect(refused.error).toContain(String(busy?.job_id));

@@ -80,36 +80,15 @@ describe('a source that is none', () => {
   });
 });
 
-describe('wrong usage', () => {
+describe('wrong usage that only the database can tell, or that leaves no trace', () => {
   const user = sharedScratchHome();
   it.for<[string, ErrorCode]>([
-    ['backup --vm x', 'USAGE'],
-    ['backup a.img', 'USAGE'],
     ['backup a.img b.img --vm x', 'USAGE'],
-    ['backup a.img --vm x --disk -1', 'USAGE'],
-    ['backup a.img --vm x --disk 0=b.img', 'USAGE'],
-    ['backup --disk 0=a.img --disk 0=b.img --vm x', 'USAGE'],
     ['backup a.img --vm x --type weekly', 'USAGE'],
-    ['backup a.img --vm x --cluster-size big', 'USAGE'],
-    ['backup a.img --vm x --format vmdk', 'USAGE'],
-    ['restore', 'USAGE'],
-    ['restore latest', 'USAGE'],
     ['restore latest x.img', 'USAGE'],
-    ['show latest', 'USAGE'],
-    ['verify', 'USAGE'],
-    ['verify --vm x --repo y', 'USAGE'],
     ['verify latest', 'USAGE'],
-    ['list --status sleeping', 'USAGE'],
-    ['chain', 'USAGE'],
-    ['chain --vm x --disk one', 'USAGE'],
-    ['repo add', 'USAGE'],
-    ['repo add x --path', 'USAGE'],
-    ['repo add x --type tape', 'USAGE'],
-    ['jobs show', 'USAGE'],
-    ['frobnicate', 'USAGE'],
     ['repo rescan x', 'NOT_BUILT_YET'],
     ['prune --vm x', 'NOT_BUILT_YET'],
-    ['export latest --vm x', 'NOT_BUILT_YET'],
   ])('%s', async ([line, code]) => {
     await user.refused(code, ...line.split(' '));
     expect(user.files().filter((file) => file !== 'home/')).toEqual([]);
@@ -133,7 +112,7 @@ describe('an id', () => {
 
   it('that does not exist', async () => {
     const before = user.files();
-    for (const id of ['20990101t000000000-aaaaaaaa', '../../etc', '%', ' ']) {
+    for (const id of ['20990101t000000000-aaaaaaaa', '../%']) {
       for (const args of using(id)) expect((await user.refused('BACKUP_NOT_FOUND', ...args)).advice).toContain('chainkeep list');
     }
     for (const args of [

@@ -170,7 +170,7 @@ describe('a disk that is full', () => {
       writeFileSync(disk, noise(6 * MIB, 2));
       const files = (): readonly unknown[] => globSync('**', { cwd: small.path }).sort();
       const before = files();
-      for (const options of [[], ['--type', 'full', '--compression', 'none'], ['--cluster-size', '2M']]) {
+      for (const options of [[], ['--type', 'full', '--compression', 'none', '--cluster-size', '2M']]) {
         const refused = await user.refused('INSUFFICIENT_STORAGE', 'backup', disk, '--vm', 'vm', ...options);
         expect(Number(refused.required_bytes)).toBeGreaterThan(0);
         expect(Number(refused.available_bytes)).toBeLessThan(Number(refused.required_bytes));

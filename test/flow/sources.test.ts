@@ -1,6 +1,7 @@
 // Backups of every kind of source: QCOW2 images as other tools make them, block devices, disks that grow, shrink and change.
 
 import { appendFileSync, readFileSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
+import { basename } from 'node:path';
 import { afterAll, describe, expect, it } from 'vitest';
 import { mountTmpfs } from '../store/temporary-mount.ts';
 import { attachLoop } from './loop-device.ts';
@@ -16,27 +17,30 @@ afterAll(async () => {
 
 /** The content of an image as qemu-img reads it, backing files included. */
 function rawOf(image: string): string {
-  const raw = `${image}.raw`;
+  const raw = user.path(`${basename(image)}.raw`);
   qemuImg('convert', '-f', 'qcow2', '-O', 'raw', image, raw);
   return raw;
 }
 
+const RARE = [
+  ['plain', []],
+  ['small clusters', ['-o', 'cluster_size=512']],
+  ['huge clusters, compressed', ['-c', '-o', 'cluster_size=2M']],
+  ['version 2', ['-o', 'compat=0.10']],
+] as const;
+
 describe('a QCOW2 source', () => {
   it.for([
-    ['plain', []],
     ['zlib', ['-c']],
     ['zstd', ['-c', '-o', 'compression_type=zstd']],
     ['extended L2', ['-o', 'extended_l2=on,cluster_size=128k']],
-    ['small clusters', ['-o', 'cluster_size=512']],
-    ['huge clusters, compressed', ['-c', '-o', 'cluster_size=2M']],
-    ['version 2', ['-o', 'compat=0.10']],
+    ...(process.env.CHAINKEEP_TEST_ALL ? RARE : []),
   ] as const)('%s is read as its disk, again and again', async ([name, options]) => {
     const raw = user.path(`${name}.img`);
     writeFileSync(raw, Buffer.concat([noise(300_000, 1), Buffer.alloc(MIB, 0x61), Buffer.alloc(MIB), noise(500_032, 2)]));
     const image = user.path(`${name}.qcow2`);
     qemuImg('convert', '-f', 'raw', '-O', 'qcow2', ...options, raw, image);
     const first = await user.backup(image, name, '--format', 'qcow2');
-    await user.expectRestores(first.backup_id, rawOf(image));
     qemuIo(image, 'qcow2', 'write -P 9 1M 70k', 'write -z 0 64k');
     const second = await user.backup(image, name, '--format', 'qcow2');
     expect(second).toMatchObject({ backup_type: 'incremental', parent_backup_id: first.backup_id });
@@ -197,10 +201,9 @@ describe('the size of a disk', () => {
     const { backup_id: id, total_bytes: total } = await user.backup(disk, `size ${size}`);
     expect(total).toBe(size);
     await user.expectRestores(id, disk);
-    await user.json('restore', id, user.path('x.qcow2'), '--format', 'qcow2', '--force');
-    expect(qemuImg('check', '-f', 'qcow2', user.path('x.qcow2'))).toContain('No errors');
+    expect(qemuImg('check', '-f', 'qcow2', user.image(id))).toContain('No errors');
     // QEMU counts in sectors: what is behind the end of the disk is zeros.
-    const raw = readFileSync(rawOf(user.path('x.qcow2')));
+    const raw = readFileSync(rawOf(user.image(id)));
     expect(raw.equals(Buffer.concat([readFileSync(disk), Buffer.alloc(raw.length - size)]))).toBe(true);
     expect(raw.length).toBe(Math.ceil(size / 512) * 512);
   });
