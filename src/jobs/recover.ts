@@ -1,10 +1,12 @@
 // Settles what processes that died have left: the repository is looked at first, for a valid sidecar means completed.
 
-import { findBackupJob } from '../catalog/backup-jobs.ts';
-import { deleteBackupJob } from '../catalog/complete-backup.ts';
+import { findBackupJob, selectBackupJobs, updateBackupJob } from '../catalog/backup-jobs.ts';
+import type { BackupRepository } from '../catalog/backup-repositories.ts';
+import { completeBackup, deleteBackupJob } from '../catalog/complete-backup.ts';
 import { listTrackedJobs, type TrackedJob } from '../catalog/job-tracking.ts';
 import { withLease } from '../control/lease.ts';
 import { removePartialFile } from '../disk/file-writer.ts';
+import { isoTime } from '../plumbing/clock.ts';
 import { isChainkeepError } from '../plumbing/errors.ts';
 import { type Logger, silentLogger } from '../plumbing/logger.ts';
 import type { DiskPlace } from '../repository/layout.ts';
@@ -24,10 +26,16 @@ export async function recoverDeadJobs(environment: JobEnvironment, onNotice?: (m
   }
 }
 
-function decide(environment: JobEnvironment, job: TrackedJob): Promise<Settlement> {
-  if (job.job_type === 'backup') return decideBackup(environment, job);
-  if (job.job_type === 'delete') return decideDelete(environment, job);
-  return decideOther(job);
+async function decide(environment: JobEnvironment, job: TrackedJob): Promise<Settlement> {
+  try {
+    if (job.job_type === 'backup') return await decideBackup(environment, job);
+    if (job.job_type === 'delete') return await decideDelete(environment, job);
+    return await decideOther(job);
+  } catch (error) {
+    // Offline it may come back, and the job waits for it; a repository that was removed from the catalog does not.
+    if (isChainkeepError(error, 'REPOSITORY_NOT_FOUND')) return failed('the process died, and its repository is not registered any more');
+    throw error;
+  }
 }
 
 async function decideBackup(environment: JobEnvironment, job: TrackedJob): Promise<Settlement> {
@@ -48,18 +56,32 @@ async function decideBackup(environment: JobEnvironment, job: TrackedJob): Promi
   });
 }
 
-async function settleOne(
-  repository: Repository,
-  row: Parameters<typeof backupRow>[1],
-  place: DiskPlace,
-  id: string,
-): Promise<SettledBackup> {
+async function settleOne(repository: Repository, row: BackupRepository, place: DiskPlace, id: string): Promise<SettledBackup> {
   try {
     const sidecar = await repository.getBackup(place, id);
     return { status: 'completed', backup: backupRow(sidecar, row) };
   } catch (error) {
     if (!isChainkeepError(error, 'BACKUP_NOT_FOUND') && !isChainkeepError(error, 'SIDECAR_INVALID')) throw error;
     return { status: 'failed', id, message: 'the process died before the backup was committed' };
+  }
+}
+
+/**
+ * Ends the backups of a disk that say "running" though nobody writes it: their job ended when the catalog did not answer. Only its one writer,
+ * who holds the lease, may call it.
+ */
+export async function settleDisk(
+  environment: JobEnvironment,
+  repository: Repository,
+  row: BackupRepository,
+  place: DiskPlace,
+): Promise<void> {
+  const { catalog, clock } = environment;
+  const unended = await selectBackupJobs(catalog, { ...place, repositoryId: row.id, statuses: ['pending', 'running'] });
+  for (const { id } of unended) {
+    const settled = await settleOne(repository, row, place, id);
+    if (settled.status === 'completed') await completeBackup(catalog, settled.backup);
+    else await updateBackupJob(catalog, id, { status: 'failed', error_message: settled.message, completed_at: isoTime(clock.now()) });
   }
 }
 
@@ -106,15 +128,17 @@ async function decideDelete(environment: JobEnvironment, job: TrackedJob): Promi
 
 async function decideOther(job: TrackedJob): Promise<Settlement> {
   const partial = textOf(job, 'partial');
-  if (partial === undefined) return failed('the process died');
-  await removePartialFile(partial);
-  return failed('the process died; its unfinished target file was removed');
+  if (partial !== undefined) {
+    await removePartialFile(partial);
+    return failed('the process died; what it had not finished of its target file was removed');
+  }
+  return failed(job.job_type === 'restore' ? 'the process died; a device that it was writing to is incomplete' : 'the process died');
 }
 
 async function withRepository<T>(
   environment: JobEnvironment,
   repositoryId: string,
-  use: (repository: Repository, row: Parameters<typeof backupRow>[1]) => Promise<T>,
+  use: (repository: Repository, row: BackupRepository) => Promise<T>,
 ): Promise<T> {
   const row = await environment.repositories.getRepository(repositoryId);
   const { repository } = await environment.repositories.openRepository(row, silentLogger);

@@ -15,6 +15,7 @@ import type { OpenedSource } from '../../source/open-source.ts';
 import { openSource } from '../../source/open-source.ts';
 import { startWorkersAhead } from '../../transfer/idle-workers.ts';
 import type { JobContext } from '../job.ts';
+import { settleDisk } from '../recover.ts';
 import { runJob } from '../runner.ts';
 import { backupRow } from './backup-row.ts';
 import { fateOf, type JobEnvironment } from './job-environment.ts';
@@ -130,6 +131,7 @@ async function runDisk(run: Run, repository: Repository, disk: Disk, job: JobCon
   const lease = { repositoryId: row.id, ...place, jobId: job.jobId, owner, logger: job.logger };
   return withLease(catalog, lease, async (guard) => {
     const began = environment.clock.monotonic();
+    await settleDisk(environment, repository, row, place);
     const request = await requestFor(run, repository, disk);
     const plan = await job.step(`disk ${disk.diskId}: plan`, async () => {
       const removed = await repository.removeRubbish(place, guard, (id) => fateOf(environment, id));
