@@ -1,6 +1,6 @@
 // How an error is told: message and advice on stderr, with `--json` also one document on stdout, and the exit code.
 
-import { ChainkeepError, type ErrorContext } from '../plumbing/errors.ts';
+import { ChainkeepError, type ErrorContext, systemCode } from '../plumbing/errors.ts';
 import { safeJson, safeText } from './safe-text.ts';
 
 export const EXIT_FAILED = 1;
@@ -22,9 +22,21 @@ export function reportError(thrown: unknown, json: boolean): number {
   return error.code === 'USAGE' ? EXIT_USAGE : EXIT_FAILED;
 }
 
+/** Troubles of the process itself, which can come up anywhere. */
+const OF_THE_PROCESS: Readonly<Record<string, readonly [message: string, advice: string]>> = {
+  EMFILE: ['this process may not open more files', 'raise the limit, for example with: ulimit -n 4096'],
+  ENFILE: ['this machine has too many files open', 'try again, or raise the limit fs.file-max'],
+};
+
 /** Whatever is not ours is a bug: nobody below thought of it. */
 function unexpected(thrown: unknown): ChainkeepError {
   const message = thrown instanceof Error ? thrown.message : String(thrown);
+  const [known, advice] = OF_THE_PROCESS[systemCode(thrown) ?? ''] ?? [];
+  if (known) return new ChainkeepError('CONFIG_INVALID', known, { ...(advice && { advice }), cause: thrown });
+  if (message.includes('process.cwd failed')) {
+    const advice = 'change to a folder that is there: cd';
+    return new ChainkeepError('CONFIG_INVALID', 'the current folder does not exist any more', { advice, cause: thrown });
+  }
   return new ChainkeepError('INTERNAL', `internal error: ${message}`, {
     advice: 'this is a bug in Chainkeep: please report it; the same command with CHAINKEEP_DEBUG=1 shows where it happened',
     cause: thrown,

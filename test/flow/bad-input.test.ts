@@ -199,11 +199,9 @@ describe('a name of a VM', () => {
   it.for([
     ['nothing at all', ''],
     ['4 KiB of emoji', emoji.repeat(1024)],
-    ['a lone surrogate', 'a\ud800b'],
   ] as const)('is refused: %s', async ([, name]) => {
     const before = user.files();
     const jobs = (await user.jobs()).length;
-    if (name.includes('\ud800')) return; // a command line is bytes: it cannot hold one
     await user.refused('CONFIG_INVALID', 'backup', user.path('disk.img'), `--vm=${name}`);
     expect(user.files()).toEqual(before);
     expect((await user.jobs()).length).toBe(jobs);
@@ -249,5 +247,41 @@ describe('a home', () => {
     expect(refused.error).toContain('catalog.sqlite');
     truncateSync(user.path('garbage/catalog.sqlite'), 100);
     await user.otherHome('garbage').refused('CATALOG_FAILED', 'list');
+  });
+});
+
+describe('a process in a bad place', () => {
+  it('is told so: the current folder is gone, no more files may be opened', async () => {
+    const user = scratchHome();
+    mkdirSync(user.path('gone'));
+    writeFileSync(user.path('disk.img'), 'x');
+    const inGone = ['sh', '-c', `cd ${user.path('gone')} && rmdir ${user.path('gone')} && exec "$@" 2>/dev/null`, 'sh'];
+    const answer = await user.runAs(inGone, 'backup', 'disk.img', '--vm', 'x', '--json');
+    expect(answer.code).toBe(1);
+    expect(JSON.parse(answer.stdout)).toMatchObject({ error_code: 'CONFIG_INVALID', error: expect.stringContaining('current folder') });
+    const fewFiles = await user.refusedAs(
+      ['sh', '-c', 'ulimit -n 25; exec "$@"', 'sh'],
+      'CONFIG_INVALID',
+      'backup',
+      'disk.img',
+      '--vm',
+      'x',
+    );
+    expect(fewFiles.advice).toContain('ulimit');
+    await user.backup(user.path('disk.img'), 'x');
+    await user.verifyAll();
+  });
+
+  it('and a second disk that fails leaves the first one, and says so', async () => {
+    const user = scratchHome();
+    writeFileSync(user.path('a.img'), noise(1000, 1));
+    writeFileSync(user.path('b.img'), '');
+    truncateSync(user.path('b.img'), 2 ** 40);
+    const disks = ['--disk', '0=a.img', '--disk', '1=b.img', '--vm', 'two', '--cluster-size', '512'];
+    const run = await user.run('backup', ...disks, '--json');
+    expect(JSON.parse(run.stdout)).toMatchObject({ error_code: 'DISK_SIZE_INVALID' });
+    const [kept] = await user.list();
+    expect(run.stderr).toMatch(new RegExp(`^note: the restore point is not complete: disk 0 is kept as ${kept?.backup_id}$`, 'm'));
+    await user.expectRestores(String(kept?.backup_id), user.path('a.img'));
   });
 });

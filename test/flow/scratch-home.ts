@@ -95,15 +95,15 @@ export class ScratchHome {
     return refusal(await this.run(...args, '--json'), code, args.join(' ').slice(0, 300));
   }
 
-  /** The same as another user: `as` is the command that runs another one so (setpriv …). */
-  async refusedAs(as: readonly string[], code: ErrorCode, ...args: readonly string[]): Promise<Refusal> {
+  /** Through a command that runs another one (setpriv …, sh -c …). */
+  runAs(as: readonly string[], ...args: readonly string[]): Promise<Run> {
     const [program = '', ...options] = as;
-    const child = spawn(program, [...options, LAUNCHER, ...args, '--json'], {
-      cwd: this.folder,
-      env: { ...process.env, NO_COLOR: '1', ...this.#env },
-      timeout: TOOL_LIMIT_MS,
-    });
-    return refusal(await whenEnded(child), code, args.join(' '));
+    const env = { ...process.env, NO_COLOR: '1', ...this.#env };
+    return whenEnded(spawn(program, [...options, LAUNCHER, ...args], { cwd: this.folder, env, timeout: TOOL_LIMIT_MS }));
+  }
+
+  async refusedAs(as: readonly string[], code: ErrorCode, ...args: readonly string[]): Promise<Refusal> {
+    return refusal(await this.runAs(as, ...args, '--json'), code, args.join(' '));
   }
 
   start(...args: readonly string[]): RunningCommand {

@@ -115,10 +115,15 @@ export interface Run {
 
 async function runDisks(run: Run, disks: readonly Disk[], job: JobContext): Promise<BackupOutcome[]> {
   const { repository } = await run.environment.repositories.openRepository(run.row, job.logger);
+  const outcomes: BackupOutcome[] = [];
   try {
-    const outcomes: BackupOutcome[] = [];
     for (const disk of disks) outcomes.push(await runDisk(run, repository, disk, job));
     return outcomes;
+  } catch (error) {
+    const kept = outcomes.map((outcome) => `disk ${outcome.disk_id} is kept as ${outcome.backup_id}`).join(', ');
+    if (kept)
+      job.logger.log('warn', `the restore point is not complete: ${kept}`, { backups: outcomes.map((outcome) => outcome.backup_id) });
+    throw error;
   } finally {
     await repository.close();
   }
