@@ -39,7 +39,7 @@ function damageOnce(small: SmallRepository, random: Random): string {
       return `${name} and ${other} swapped`;
     }
     case 4:
-      bytes.fill(random(2) * 0xff, at, at + length);
+      bytes.fill(random(2) * 0xff, at, Math.min(bytes.length, at + length));
       writeFileSync(path, bytes);
       return `${name} filled from ${at}, ${length} bytes`;
     case 5:
