@@ -51,10 +51,8 @@ async function takeLease(catalog: Catalog, wanted: LeaseWanted, expiry: number):
   if ('held' in answer) throw inProgress(answer.held);
   if (answer.replaced) {
     const { job_id, owner } = answer.replaced;
-    wanted.logger.log(
-      'warn',
-      `took over the lease of job ${job_id} (process ${owner.pid} on ${owner.hostname}), which has ended without releasing it`,
-    );
+    const why = isProvablyDead(owner, wanted.owner) ? 'which died' : 'which has not renewed it for too long';
+    wanted.logger.log('warn', `took over the lease of job ${job_id} (process ${owner.pid} on ${owner.hostname}), ${why}`);
   }
   return answer.taken;
 }

@@ -55,4 +55,21 @@ describe('the same disk twice at once', () => {
     expect(await user.json('repo', 'list')).toMatchObject({ repositories: [{ name: 'default' }] });
     await user.verifyAll();
   });
+
+  it('a delete during a verify is no damage', async () => {
+    const user = scratchHome();
+    const disk = user.path('disk.img');
+    writeFileSync(disk, noise(16 * MIB, 1));
+    const full = await user.backup(disk, 'vm');
+    const newest = await user.backup(disk, 'vm');
+    await user.backup(disk, 'other');
+    const run = user.startWithFault(SLOW, user.image(full.backup_id), 'verify', '--repo', 'default', '--json');
+    while ((await user.jobs('--status', 'running')).length === 0);
+    run.kill('SIGSTOP');
+    await user.json('delete', newest.backup_id);
+    run.kill('SIGCONT');
+    const ended = await run.ended;
+    expect(ended.code, ended.stderr).toBe(0);
+    expect(JSON.parse(ended.stdout)).toMatchObject({ success: true, checked: 2, damaged: [] });
+  });
 });

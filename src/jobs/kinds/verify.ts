@@ -1,8 +1,10 @@
 // The verify job: one backup with what it stands on, all of a VM, or a whole repository against the catalog.
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import type { Damage, JobWatch, VerifyOutcome } from '../../app-interface.ts';
-import { type BackupJob, selectBackupJobs, updateBackupJob } from '../../catalog/backup-jobs.ts';
+import { type BackupJob, findBackupJob, selectBackupJobs, updateBackupJob } from '../../catalog/backup-jobs.ts';
 import type { BackupRepository } from '../../catalog/backup-repositories.ts';
+import { listTrackedJobs } from '../../catalog/job-tracking.ts';
 import { isoTime } from '../../plumbing/clock.ts';
 import type { DiskPlace } from '../../repository/layout.ts';
 import type { Repository } from '../../repository/repository.ts';
@@ -79,29 +81,43 @@ async function verifyPlace(
   job: JobContext,
   tally: Tally,
 ): Promise<void> {
-  const seen = new Map<string, boolean>();
+  const seen = new Set<string>();
+  const known = new Set(expected.map((row) => row.id));
   const run = {
     quick,
     signal: job.signal,
     onProgress: (done: number) => job.progress(`${place.vmContextId} disk ${place.diskId}`, tally.bytes + done, 0),
   };
   for await (const verified of repository.verifyDisk(place, run, only)) {
+    seen.add(verified.backupId);
+    if (verified.damage.length > 0 && known.has(verified.backupId) && (await isDeleted(environment, verified.backupId))) continue;
     tally.checked++;
     tally.clusters += verified.clusters;
     tally.bytes += verified.bytes;
     const good = verified.damage.length === 0;
-    seen.set(verified.backupId, good);
     for (const damage of verified.damage) report(damage, job, tally);
     await remember(environment, expected, verified.backupId, good, quick);
   }
   // A backup that is gone leaves no trace in the repository; only the catalog knows that there was one.
   for (const row of expected) {
-    if (seen.has(row.id) || (only && !only.includes(row.id))) continue;
+    if (seen.has(row.id) || (only && !only.includes(row.id)) || (await isDeleted(environment, row.id))) continue;
     const message = 'the backup is in the catalog and not in the repository';
     report({ backupId: row.id, code: 'BACKUP_NOT_FOUND', message, guestOffset: null, length: null, affects: [row.id] }, job, tally);
     await remember(environment, expected, row.id, false, false);
   }
 }
+
+/** Deletes go on while a verify runs, and what they take away is no damage. */
+async function isDeleted({ catalog }: JobEnvironment, backupId: string): Promise<boolean> {
+  if (!(await findBackupJob(catalog, backupId))) return true;
+  const running = await listTrackedJobs(catalog, { statuses: ['running'] });
+  if (!running.some((job) => job.job_type === 'delete' && job.metadata?.backup_id === backupId)) return false;
+  await sleep(DELETE_MS);
+  return !(await findBackupJob(catalog, backupId));
+}
+
+// A delete is over in a moment; one that is not may have failed.
+const DELETE_MS = 2000;
 
 function report(damage: NamedDamage, job: JobContext, tally: Tally): void {
   const { backupId, code, guestOffset, length, message, affects } = damage;
