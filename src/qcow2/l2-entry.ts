@@ -82,7 +82,8 @@ export function maxCompressedOffset(clusterBits: number): number {
 
 /** `storedLength` bytes, at most one cluster, at any `hostOffset` below {@link maxCompressedOffset}. */
 export function writeCompressedEntry(table: DataView, index: number, clusterBits: number, hostOffset: number, storedLength: number): void {
-  if (hostOffset >= maxCompressedOffset(clusterBits) || storedLength < 1 || storedLength > 2 ** clusterBits) {
+  // The end counts too: above 2^53 the arithmetic of offsets is not exact.
+  if (hostOffset + storedLength + SECTOR > maxCompressedOffset(clusterBits) || storedLength < 1 || storedLength > 2 ** clusterBits) {
     throw new RangeError(`a compressed cluster of ${storedLength} bytes at ${hostOffset} cannot be named`);
   }
   const sectors = Math.floor((hostOffset + storedLength - 1) / SECTOR) - Math.floor(hostOffset / SECTOR);
