@@ -9,8 +9,8 @@ export default defineConfig({
     exclude: leftOutFiles(),
     pool: 'forks',
     maxWorkers: '100%',
-    testTimeout: 30_000,
-    hookTimeout: 60_000,
+    testTimeout: 120_000,
+    hookTimeout: 120_000,
     setupFiles: process.env.CHAINKEEP_CHILD_COVERAGE ? ['test/child-coverage.ts'] : [],
     coverage: {
       provider: 'v8',
