@@ -98,7 +98,9 @@ export class ScratchHome {
   /** Through a command that runs another one (setpriv …, sh -c …). */
   runAs(as: readonly string[], ...args: readonly string[]): Promise<Run> {
     const [program = '', ...options] = as;
-    const env = { ...process.env, NO_COLOR: '1', ...this.#env };
+    // Another user may not write into the folder of the coverage, and Node would say so on stderr.
+    const { NODE_V8_COVERAGE: _, ...inherited } = process.env;
+    const env = { ...inherited, NO_COLOR: '1', ...this.#env };
     return whenEnded(spawn(program, [...options, LAUNCHER, ...args], { cwd: this.folder, env, timeout: TOOL_LIMIT_MS }));
   }
 
