@@ -61,6 +61,8 @@ describe('a backing name in an image', () => {
     const output = execFileSync('strace', [...trace, process.execPath, scratch('program.mjs'), ...images], {
       encoding: 'utf8',
       timeout: 60_000,
+      // What measures coverage opens files of its own.
+      env: { ...process.env, NODE_V8_COVERAGE: '' },
     });
     const outcomes = output.split('\n').filter((line) => line.startsWith('DONE'));
     expect(outcomes).toEqual(NAMES.map((name) => `DONE ${JSON.stringify(['QCOW2_UNSUPPORTED', 1, 0, name])}`));
@@ -69,7 +71,9 @@ describe('a backing name in an image', () => {
     const first = calls.findIndex((line) => line.includes('openat(') && line.includes(`"${images[0]}"`));
     expect(first).toBeGreaterThan(0);
     const touched = calls.slice(first).flatMap((line) => /"([^"]+)"/.exec(line)?.[1] ?? (/connect\(|socket\(/.test(line) ? line : []));
-    expect([...new Set(touched)].filter((path) => path !== '/dev/null').sort()).toEqual([...images].sort());
+    expect([...new Set(touched)].filter((path) => path !== '/dev/null' && !path.startsWith('/sys/devices/system/cpu/')).sort()).toEqual(
+      [...images].sort(),
+    );
   });
 });
 
