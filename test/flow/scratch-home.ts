@@ -11,7 +11,7 @@ import type { BackupOutcome, BackupView, JobEventView, JobStepView, JobView, Ver
 import type { ErrorCode } from '../../src/plumbing/errors.ts';
 import { LAUNCHER, type Run, runChainkeep, startChainkeep, whenEnded } from '../cli/run-chainkeep.ts';
 
-const TOOL_LIMIT_MS = 20_000;
+const TOOL_LIMIT_MS = 60_000;
 
 /** Runs a tool, answers what it printed. Throws when it fails or takes too long. */
 export function tool(name: string, ...args: readonly string[]): string {
