@@ -41,7 +41,7 @@ function padded(length: number): number {
 }
 
 /**
- * Cuts `area[start, end)` into records; the data are views of `area`.
+ * Cuts `area[start, end)` into records; the data are copies, so that an open image does not hold all that was read for its header.
  * Throws QCOW2_INVALID for a record that does not fit, a known type given twice, and too many records.
  */
 export function parseHeaderExtensions(area: Uint8Array, start: number, end: number, limits: Qcow2Limits): HeaderExtension[] {
@@ -59,7 +59,7 @@ export function parseHeaderExtensions(area: Uint8Array, start: number, end: numb
     if (KNOWN.has(type) && seen.has(type)) throw invalidImage(`header extension ${hex(type)} is given twice`, { offset: at });
     if (extensions.length >= limits.extensions) throw invalidImage(`more than ${limits.extensions} header extensions`);
     seen.add(type);
-    extensions.push({ type, data: area.subarray(at + RECORD_HEAD, at + RECORD_HEAD + length) });
+    extensions.push({ type, data: Uint8Array.from(area.subarray(at + RECORD_HEAD, at + RECORD_HEAD + length)) });
     at += RECORD_HEAD + padded(length);
   }
   if (at < end && area.subarray(at, end).some((byte) => byte !== 0)) {
