@@ -5,8 +5,8 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, existsSync, fstatSync, ftruncateSync, mkdirSync, openSync, readdirSync, rmSync, statSync, writeSync } from 'node:fs';
 import { join } from 'node:path';
 
-export function sh(command: string): string {
-  const result = spawnSync('bash', ['-c', command], { encoding: 'utf8' });
+export function sh(command: string, env: Readonly<Record<string, string>> = {}): string {
+  const result = spawnSync('bash', ['-c', command], { encoding: 'utf8', env: { ...process.env, ...env } });
   if (result.status !== 0) throw new Error(`${command}: ${result.stderr}`);
   return result.stdout.trim();
 }

@@ -1,6 +1,6 @@
 // Runs whole processes side by side and measures wall time and peak memory. Interleaved, so that a noisy machine is noisy for both.
 
-import { type ChildProcess, spawn } from 'node:child_process';
+import { type ChildProcess, spawn, spawnSync } from 'node:child_process';
 import { readFileSync } from 'node:fs';
 
 export interface Sample {
@@ -57,12 +57,13 @@ export interface Result {
   readonly peakMiB: number;
 }
 
-/** Medians of `runs` rounds, each side once a round; one round before that does not count. */
+/** Medians of `runs` rounds, each side once a round, every other round backwards; one round before that does not count. */
 export async function compare(sides: readonly Side[], runs: number): Promise<readonly Result[]> {
   const samples = new Map<string, Sample[]>(sides.map((side) => [side.name, []]));
   for (let round = 0; round <= runs; round++) {
-    for (const side of sides) {
+    for (const side of round % 2 === 0 ? sides : sides.toReversed()) {
       await side.before?.();
+      settle();
       const sample = await side.run();
       await side.after?.();
       if (round > 0) samples.get(side.name)?.push(sample);
@@ -72,6 +73,11 @@ export async function compare(sides: readonly Side[], runs: number): Promise<rea
     const all = samples.get(name) ?? [];
     return { name, seconds: median(all.map((sample) => sample.seconds)), peakMiB: Math.max(...all.map((sample) => sample.peakMiB)) };
   });
+}
+
+/** What the side before has left to the system (a journal to write) is not the next one's work. */
+function settle(): void {
+  spawnSync('sync');
 }
 
 export function median(values: readonly number[]): number {

@@ -23,6 +23,7 @@ export interface Work {
 
 const CHAINKEEP = fileURLToPath(new URL('../chainkeep', import.meta.url));
 const SCRIPT = fileURLToPath(new URL('./digest-script.ts', import.meta.url));
+const WRITER = fileURLToPath(new URL('./write-script.ts', import.meta.url));
 const FILL = fileURLToPath(new URL('./fill-catalog.ts', import.meta.url));
 
 export function works(bench: Bench): readonly Work[] {
@@ -43,13 +44,35 @@ function chainkeep(home: string, ...args: string[]): () => Promise<Sample> {
   return () => measure([CHAINKEEP, '--quiet', ...args], { CHAINKEEP_HOME: home });
 }
 
-/** A full backup into a home that is new each time. */
+/** A full backup into a home that is there already, as on every day but the first; it is deleted again. */
 function fullInto(home: string, source: string, compression: string): Side {
-  const clean = (): void => rmSync(home, { recursive: true, force: true });
   return {
     name: 'chainkeep',
+    run: chainkeep(home, 'backup', source, '--vm', 'bench', '--type', 'full', '--compression', compression),
+    after: () =>
+      void sh(`${CHAINKEEP} --quiet delete $(ls ${home}/repositories/default/vms/*/disk-0 | sed -n 's/.json$//p')`, {
+        CHAINKEEP_HOME: home,
+      }),
+  };
+}
+
+/** The rounds of `sides`, of which one keeps a home in `home`. */
+async function compareIn(home: string, sides: readonly Side[], runs: number): Promise<readonly Result[]> {
+  try {
+    return await compare(sides, runs);
+  } finally {
+    rmSync(home, { recursive: true, force: true });
+  }
+}
+
+/** How fast any program could be that writes the same bytes into one file: the limit of this machine. */
+function bareWriter(target: string, source: string, ...options: string[]): Side {
+  const clean = (): void => rmSync(target, { force: true });
+  const run = (): Promise<Sample> => measure([process.execPath, WRITER, target, String(allocated(source)), ...options]);
+  return {
+    name: `a program that only writes as many bytes${options.includes('--fsync') ? ', and fsync' : ''}`,
     before: clean,
-    run: chainkeep(home, 'backup', source, '--vm', 'bench', '--compression', compression),
+    run,
     after: clean,
   };
 }
@@ -70,36 +93,41 @@ function ratios(results: readonly Result[]): string[] {
 }
 
 function fullOnTmpfs({ source, tmpfs, runs }: Bench): Work {
-  const sides = [fullInto(join(tmpfs, 'home'), source, 'none'), qemuInto(join(tmpfs, 'q.qcow2'), source)];
+  const home = join(tmpfs, 'home');
+  const sides = [fullInto(home, source, 'none'), qemuInto(join(tmpfs, 'q.qcow2'), source), bareWriter(join(tmpfs, 'w'), source)];
   return {
     name: 'full-tmpfs',
     goal: 'full, no compression, digests on, on tmpfs: at least 1.2 times as fast',
-    run: async () => ratios(await compare(sides, runs)),
+    run: async () => ratios(await compareIn(home, sides, runs)),
   };
 }
 
 function fullOnDisk({ source, disk, runs }: Bench): Work {
-  const sides = [fullInto(join(disk, 'home'), source, 'none'), qemuInto(join(disk, 'q.qcow2'), source, '-t', 'writeback')];
+  const home = join(disk, 'home');
+  const sides = [
+    fullInto(home, source, 'none'),
+    qemuInto(join(disk, 'q.qcow2'), source, '-t', 'writeback'),
+    bareWriter(join(disk, 'w'), source, '--fsync'),
+  ];
   return {
     name: 'full-disk',
     goal: 'the same on a disk, both durable: at least 1.1 times as fast',
-    run: async () => ratios(await compare(sides, runs)),
+    run: async () => ratios(await compareIn(home, sides, runs)),
   };
 }
 
 function fullZstd({ source, tmpfs, runs }: Bench): Work {
-  const sides = [
-    fullInto(join(tmpfs, 'home'), source, 'zstd'),
-    qemuInto(join(tmpfs, 'q.qcow2'), source, '-c', '-o', 'compression_type=zstd'),
-  ];
+  const home = join(tmpfs, 'home');
+  const sides = [fullInto(home, source, 'zstd'), qemuInto(join(tmpfs, 'q.qcow2'), source, '-c', '-o', 'compression_type=zstd')];
   return {
     name: 'full-zstd',
     goal: 'full, zstd, digests on: at least 2 times as fast',
-    run: async () => ratios(await compare(sides, runs)),
+    run: async () => ratios(await compareIn(home, sides, runs)),
   };
 }
 
 function fullOthers({ source, tmpfs, runs }: Bench): Work {
+  const home = join(tmpfs, 'home');
   const restic = join(tmpfs, 'restic');
   const borg = join(tmpfs, 'borg');
   const env = {
@@ -113,7 +141,7 @@ function fullOthers({ source, tmpfs, runs }: Bench): Work {
     await measure(init, env);
   };
   const sides: Side[] = [
-    fullInto(join(tmpfs, 'home'), source, 'zstd'),
+    fullInto(home, source, 'zstd'),
     { name: 'restic backup', before: fresh(restic, ['restic', 'init']), run: () => measure(['restic', 'backup', source], env) },
     {
       name: 'borg create -C zstd,1',
@@ -126,7 +154,7 @@ function fullOthers({ source, tmpfs, runs }: Bench): Work {
     name: 'full-others',
     goal: 'full, zstd, against restic and borg: at least 3 times as fast',
     run: async () => {
-      const lines = ratios(await compare(sides, Math.min(runs, 3)));
+      const lines = ratios(await compareIn(home, sides, Math.min(runs, 3)));
       clean();
       return lines;
     },

@@ -1,4 +1,5 @@
 // Which bytes of an image file are accounted for, cluster by cluster, so that the rest can be checked to be zero.
+// A file of any size is looked at through windows, so that memory does not grow with it.
 // In our images the used bytes of a cluster are always its beginning: compressed streams are packed from the start of a run.
 
 import type { ByteSource } from '../plumbing/byte-source.ts';
@@ -10,39 +11,48 @@ export interface Stray {
 
 const READ_BYTES = 1 << 20;
 
+/** Clusters in a window: 64 MiB of counters. */
+export const WINDOW_CLUSTERS = 1 << 24;
+
 export class UsedBytes {
   readonly #clusterSize: number;
+  /** First cluster of the window. */
+  readonly #first: number;
   readonly #used: Uint32Array;
 
-  constructor(fileSize: number, clusterSize: number) {
+  /** Counts for the clusters from `first` on, at most `count` of them. */
+  constructor(fileSize: number, clusterSize: number, first = 0, count = WINDOW_CLUSTERS) {
     this.#clusterSize = clusterSize;
-    this.#used = new Uint32Array(Math.ceil(fileSize / clusterSize));
+    this.#first = first;
+    this.#used = new Uint32Array(Math.min(count, Math.ceil(fileSize / clusterSize) - first));
   }
 
-  /** `length` bytes at `offset` are used. What lies outside of the file is not counted. */
+  /** `length` bytes at `offset` are used. What lies outside of the window or of the file is not counted. */
   add(offset: number, length: number): void {
     const end = offset + length;
-    for (let at = offset; at < end; ) {
+    for (let at = Math.max(offset, this.#first * this.#clusterSize); at < end; ) {
       const cluster = Math.floor(at / this.#clusterSize);
-      if (cluster >= this.#used.length) return;
+      const index = cluster - this.#first;
+      if (index >= this.#used.length) return;
       const stop = Math.min(end, (cluster + 1) * this.#clusterSize);
-      this.#used[cluster] = (this.#used[cluster] ?? 0) + stop - at;
+      this.#used[index] = (this.#used[index] ?? 0) + stop - at;
       at = stop;
     }
   }
 
-  /** A cluster of the file whose bytes are used more than once, or undefined. */
+  /** Offset in the file of a cluster of the window whose bytes are used more than once, or undefined. */
   findOverlap(): number | undefined {
-    const cluster = this.#used.findIndex((bytes) => bytes > this.#clusterSize);
-    return cluster < 0 ? undefined : cluster * this.#clusterSize;
+    const index = this.#used.findIndex((bytes) => bytes > this.#clusterSize);
+    return index < 0 ? undefined : (this.#first + index) * this.#clusterSize;
   }
 
-  /** Reads what is not used; answers the first byte there that is not zero. */
+  /** Reads what is not used in the window; answers the first byte there that is not zero. */
   async findStray(source: ByteSource): Promise<Stray | undefined> {
     const buffer = Buffer.alloc(Math.min(READ_BYTES, this.#clusterSize));
     const zeros = Buffer.alloc(buffer.length);
-    for (let cluster = 0; cluster < this.#used.length; cluster++) {
-      const start = cluster * this.#clusterSize + (this.#used[cluster] ?? 0);
+    for (let index = 0; index < this.#used.length; index++) {
+      const cluster = this.#first + index;
+      const start = cluster * this.#clusterSize + (this.#used[index] ?? 0);
       const end = Math.min((cluster + 1) * this.#clusterSize, source.size);
       for (let at = start; at < end; at += buffer.length) {
         const part = buffer.subarray(0, Math.min(buffer.length, end - at));

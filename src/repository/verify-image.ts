@@ -1,12 +1,12 @@
 // Verifies one backup by itself: sidecar, digests, the image's structure, every stored cluster, and that every other byte is zero.
 // What the backup means for others (restore points that are hit, content roots) is verify-disk.ts.
 
-import { ChainkeepError, type ErrorCode } from '../plumbing/errors.ts';
+import { ChainkeepError, type ErrorCode, throwIfCancelled } from '../plumbing/errors.ts';
 import { CLUSTER_CODEC_URL } from '../qcow2/cluster-codec-url.ts';
 import type { Qcow2Image } from '../qcow2/image.ts';
 import { readStructure } from '../qcow2/read-structure.ts';
-import { UsedBytes } from '../qcow2/used-bytes.ts';
-import { planUnits, SourceTable } from '../transfer/plan-units.ts';
+import { UsedBytes, WINDOW_CLUSTERS } from '../qcow2/used-bytes.ts';
+import { planUnits, SourceTable, type UnitPlan } from '../transfer/plan-units.ts';
 import { runTransfer, unitBytesFor } from '../transfer/run-transfer.ts';
 import { OUTCOME, PIECE, PIECE_NUMBERS, type Unit, type UnitResult } from '../transfer/unit.ts';
 import { ChainView } from './chain-view.ts';
@@ -26,6 +26,8 @@ export interface FoundDamage {
 export interface VerifyRun {
   /** Metadata only: no stored cluster is read. */
   readonly quick: boolean;
+  /** Clusters of an image file that are accounted for at a time; bounds the memory (4 bytes each). */
+  readonly windowClusters?: number;
   readonly signal?: AbortSignal;
   readonly onProgress?: (done: number) => void;
 }
@@ -51,12 +53,13 @@ export async function verifyImage(
   }
   const damage: FoundDamage[] = [];
   try {
-    const used = new UsedBytes(sidecar.size_bytes, sidecar.qcow2.cluster_size);
+    const used = new UsedBytes(sidecar.size_bytes, sidecar.qcow2.cluster_size, 0, run.windowClusters);
     await collect(damage, () => checkStructure(context, sidecar, image, used));
     if (run.quick) return { damage, clusters: 0, bytes: 0 };
     const counted = { clusters: 0, bytes: 0 };
-    await collect(damage, () => checkClusters(sidecar, image, digests, { run, damage, counted, used }));
-    if (damage.length === 0) await collect(damage, () => checkRest(sidecar, image, used));
+    const plan = planCheck(sidecar, image, digests, run);
+    await collect(damage, () => checkClusters(plan, sidecar, { run, damage, counted, used }));
+    if (damage.length === 0) await collect(damage, () => checkRest(context, sidecar, image, { plan, used, run }));
     return { damage, ...counted };
   } finally {
     await image.close();
@@ -102,27 +105,29 @@ interface ClusterCheck {
   readonly used: UsedBytes;
 }
 
-async function checkClusters(sidecar: Sidecar, image: Qcow2Image, digests: DigestsReader, check: ClusterCheck): Promise<void> {
+function planCheck(sidecar: Sidecar, image: Qcow2Image, digests: DigestsReader, { signal }: VerifyRun): UnitPlan {
   const clusterSize = sidecar.qcow2.cluster_size;
-  const { run, damage, counted, used } = check;
-  const sources = new SourceTable();
-  const cancel = run.signal ? { signal: run.signal } : {};
-  const reader = { ...image, size: Math.min(sidecar.total_bytes, image.size) };
-  const plan = {
-    reader,
+  return {
+    reader: { ...image, size: Math.min(sidecar.total_bytes, image.size) },
     clusterSize,
     unitBytes: unitBytesFor(clusterSize),
     view: new ChainView([digests]),
     expected: 'report',
-    sources,
-  } as const;
-  await runTransfer(markStreams(planUnits({ ...plan, ...cancel }), used), {
+    sources: new SourceTable(),
+    ...(signal ? { signal } : {}),
+  };
+}
+
+async function checkClusters(plan: UnitPlan, sidecar: Sidecar, check: ClusterCheck): Promise<void> {
+  const { clusterSize, reader, sources, signal } = plan;
+  const { run, damage, counted, used } = check;
+  await runTransfer(markStreams(planUnits(plan), used), {
     clusterSize,
     codec: CLUSTER_CODEC_URL,
     expected: 'report',
     digests: true,
     output: { kind: 'none' },
-    readDisk: (buffer, offset) => image.read(buffer, offset),
+    readDisk: (buffer, offset) => reader.read(buffer, offset),
     sources,
     consume: (result) => {
       addDamage(damage, result, sidecar);
@@ -131,7 +136,7 @@ async function checkClusters(sidecar: Sidecar, image: Qcow2Image, digests: Diges
     },
     explain: ({ message, offset }) =>
       new ChainkeepError('STORE_FAILED', `backup ${sidecar.backup_id}: ${message}`, { context: { guest_offset: offset } }),
-    ...cancel,
+    ...(signal ? { signal } : {}),
   });
 }
 
@@ -177,8 +182,27 @@ function addDamage(damage: FoundDamage[], result: UnitResult, sidecar: Sidecar):
   }
 }
 
-/** Everything is accounted for once, and what is not used by anything is zero. */
-async function checkRest(sidecar: Sidecar, image: Qcow2Image, used: UsedBytes): Promise<void> {
+interface RestCheck {
+  readonly plan: UnitPlan;
+  /** The first window, marked by the checks before. */
+  readonly used: UsedBytes;
+  readonly run: VerifyRun;
+}
+
+/** Everything is accounted for once, and what is not used by anything is zero. Behind the first window the metadata is read once more for each. */
+async function checkRest(context: RepositoryContext, sidecar: Sidecar, image: Qcow2Image, { plan, used, run }: RestCheck): Promise<void> {
+  const { size_bytes: size, qcow2 } = sidecar;
+  const window = run.windowClusters ?? WINDOW_CLUSTERS;
+  await checkWindow(sidecar, image, used);
+  for (let first = window; first * qcow2.cluster_size < size; first += window) {
+    const next = new UsedBytes(size, qcow2.cluster_size, first, window);
+    await checkStructure(context, sidecar, image, next);
+    for await (const _unit of markStreams(planUnits(plan), next)) throwIfCancelled(run.signal);
+    await checkWindow(sidecar, image, next);
+  }
+}
+
+async function checkWindow(sidecar: Sidecar, image: Qcow2Image, used: UsedBytes): Promise<void> {
   const overlap = used.findOverlap();
   const stray = overlap === undefined ? await used.findStray(image.source) : undefined;
   if (overlap === undefined && !stray) return;

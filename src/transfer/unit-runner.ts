@@ -57,6 +57,7 @@ export class UnitRunner {
   #stored = Buffer.alloc(0);
   #expanded = Buffer.alloc(0);
   readonly #zeros: Buffer;
+  readonly #digest = Buffer.alloc(DIGEST_BYTES);
   readonly #pack: PackedRun | undefined;
   #finished: UnitResult[] = [];
 
@@ -193,9 +194,9 @@ export class UnitRunner {
       return OUTCOME.ZERO;
     }
     if (this.#setup.digests) {
-      const digest = this.#tools.blake3.hash(cluster);
-      if (output.kind === 'image') result.digests.set(digest, index * DIGEST_BYTES);
-      const same = kind === CLUSTER.DATA && sameDigest(unit.expectedDigests, index, digest);
+      this.#tools.blake3.hashInto(cluster, this.#digest, 0);
+      if (output.kind === 'image') result.digests.set(this.#digest, index * DIGEST_BYTES);
+      const same = kind === CLUSTER.DATA && sameDigest(unit.expectedDigests, index, this.#digest);
       if (expected === 'compare' && same) return OUTCOME.SAME;
       if (isCheck(expected) && !same) return this.#mismatch(unit, index);
     }

@@ -308,6 +308,20 @@ describe('used bytes', () => {
     used.add(512, 1);
     expect(used.findOverlap()).toBe(512);
   });
+
+  it('are counted in windows that do not see each other', async () => {
+    const bytes = Buffer.alloc(10 * 512 + 100);
+    bytes.fill(7, 700, 3000);
+    const windows = [0, 3, 6, 9].map((first) => new UsedBytes(bytes.length, 512, first, 3));
+    for (const window of windows) window.add(700 - 188, 2300 + 188);
+    for (const window of windows) expect(await window.findStray(memorySource(bytes))).toBeUndefined();
+    bytes.writeUInt8(1, 3001);
+    bytes.writeUInt8(1, bytes.length - 1);
+    const strays = await Promise.all(windows.map((window) => window.findStray(memorySource(bytes))));
+    expect(strays).toEqual([undefined, { offset: 3001 }, undefined, { offset: bytes.length - 1 }]);
+    for (const window of windows) window.add(4 * 512, 1000);
+    expect(windows.map((window) => window.findOverlap())).toEqual([undefined, 4 * 512, undefined, undefined]);
+  });
 });
 
 describe('the structure of an image that lies', () => {

@@ -175,10 +175,11 @@ export async function restoredBytes(repository: Repository, backupId: string, ta
 /** What verify has to say about a disk. */
 export async function findDamage(
   repository: Repository,
-  options: { readonly quick?: boolean; readonly only?: readonly string[]; readonly place?: DiskPlace } = {},
+  options: { readonly quick?: boolean; readonly only?: readonly string[]; readonly place?: DiskPlace; readonly windowClusters?: number } = {},
 ): Promise<NamedDamage[]> {
+  const { quick = false, only, place = PLACE, ...run } = options;
   const found: NamedDamage[] = [];
-  for await (const verified of repository.verifyDisk(options.place ?? PLACE, { quick: options.quick ?? false }, options.only)) {
+  for await (const verified of repository.verifyDisk(place, { quick, ...run }, only)) {
     found.push(...verified.damage);
   }
   return found;
