@@ -1,6 +1,6 @@
 // Rows of the catalog as the views of the App: plain values without secrets.
 
-import type { BackupDetails, BackupView, ChainView, JobEventView, JobStepView, JobView, RepositoryView, VmView } from './app-interface.ts';
+import type { BackupDetails, ChainView, JobEventView, JobStepView, JobView, RepositoryView, VmView } from './app-interface.ts';
 import type { ChainListing } from './catalog/backup-chains.ts';
 import type { BackupJob } from './catalog/backup-jobs.ts';
 import type { BackupListing } from './catalog/backup-listing.ts';
@@ -35,24 +35,6 @@ export function repositoryView(row: BackupRepository, backupCount: number, readO
   };
 }
 
-/** Field by field: a listing makes ten thousand of these, and objects of one known shape are made fastest. */
-export function backupView(row: BackupListing): BackupView {
-  return {
-    backup_id: row.backup_id,
-    vm_name: row.vm_name,
-    vm_context_id: row.vm_context_id,
-    disk_id: row.disk_id,
-    backup_type: row.backup_type,
-    status: row.status,
-    parent_backup_id: row.parent_backup_id,
-    repository: row.repository,
-    size_bytes: row.size_bytes,
-    total_bytes: row.total_bytes,
-    created_at: row.created_at,
-    completed_at: row.completed_at,
-  };
-}
-
 export function chainView(chain: ChainListing): ChainView {
   return {
     chain_id: chain.id,
@@ -63,7 +45,7 @@ export function chainView(chain: ChainListing): ChainView {
     latest_backup_id: chain.latest_backup_id,
     total_backups: chain.total_backups,
     total_size_bytes: chain.total_size_bytes,
-    backups: chain.backups.map(backupView),
+    backups: chain.backups,
   };
 }
 
@@ -88,7 +70,7 @@ export function backupDetails(
   dependents: readonly string[],
 ): BackupDetails {
   return {
-    ...backupView(listed),
+    ...listed,
     restore_point_id: row.restore_point_id,
     chain_id: row.chain_id,
     change_id: row.change_id,

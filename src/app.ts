@@ -2,7 +2,7 @@
 
 import { join } from 'node:path';
 import type * as view from './app-interface.ts';
-import { backupDetails, backupView, chainView, jobEventView, jobStepView, jobView, repositoryView, vmView } from './app-views.ts';
+import { backupDetails, chainView, jobEventView, jobStepView, jobView, repositoryView, vmView } from './app-views.ts';
 import { listChains } from './catalog/backup-chains.ts';
 import {
   type BackupFilter,
@@ -142,7 +142,7 @@ class ChainkeepApp implements view.App {
     readonly repository?: string;
     readonly status?: string;
   }): Promise<readonly view.BackupView[]> {
-    return (await listBackups(this.#catalog, await this.#filterFor(filter))).map(backupView);
+    return listBackups(this.#catalog, await this.#filterFor(filter));
   }
 
   async showBackup(backup: string, vm?: string): Promise<view.BackupDetails> {

@@ -2,8 +2,7 @@
 // It must not be written but by `refreshChain`: everything in it follows from the rows of its backups.
 
 import { BACKUP_JOBS } from './backup-jobs.ts';
-import type { BackupListing } from './backup-listing.ts';
-import { listBackups } from './backup-listing.ts';
+import { type BackupListing, listChainMembers } from './backup-listing.ts';
 import type { Catalog } from './catalog.ts';
 import { instant, integer, text } from './column.ts';
 import { sql, where } from './sql.ts';
@@ -50,8 +49,9 @@ export async function listChains(catalog: Catalog, filter: ChainFilter): Promise
       from backup_chains h join backup_jobs f on f.id = h.full_backup_id join backup_repositories r on r.id = h.repository_id
       ${condition} order by h.disk_id, f.completed_at desc, f.id desc`,
   );
-  const backups = await listBackups(catalog, { ...filter, statuses: ['completed'] });
-  const byChain = Map.groupBy(backups.toReversed(), (backup) => backup.chain_id);
+  const members = await listChainMembers(catalog, { ...filter, statuses: ['completed'] });
+  const byChain = new Map<string, BackupListing[]>(chains.map((chain) => [chain.id, []]));
+  for (const { chain_id: chainId, ...backup } of members.toReversed()) byChain.get(chainId ?? '')?.push(backup);
   return chains.map((chain) => ({ ...chain, backups: byChain.get(chain.id) ?? [] }));
 }
 

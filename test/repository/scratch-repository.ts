@@ -175,7 +175,12 @@ export async function restoredBytes(repository: Repository, backupId: string, ta
 /** What verify has to say about a disk. */
 export async function findDamage(
   repository: Repository,
-  options: { readonly quick?: boolean; readonly only?: readonly string[]; readonly place?: DiskPlace; readonly windowClusters?: number } = {},
+  options: {
+    readonly quick?: boolean;
+    readonly only?: readonly string[];
+    readonly place?: DiskPlace;
+    readonly windowClusters?: number;
+  } = {},
 ): Promise<NamedDamage[]> {
   const { quick = false, only, place = PLACE, ...run } = options;
   const found: NamedDamage[] = [];
