@@ -3,16 +3,17 @@
 
 import { type Blake3, DIGEST_BYTES } from '../plumbing/blake3.ts';
 import type { ImageBuilder } from '../qcow2/image-builder.ts';
-import { type ExpectedRange, type ExpectedView, RANGE_CLUSTERS } from '../transfer/expected-view.ts';
+import { RANGE_CLUSTERS } from '../transfer/expected-view.ts';
 import { CLUSTER, OUTCOME, type UnitResult } from '../transfer/unit.ts';
-import { leavesOf } from './chain-view.ts';
+import { type ChainView, leavesOf, type ViewRange } from './chain-view.ts';
 import { rangeHash } from './digests-format.ts';
 import type { DigestsWriter } from './digests-writer.ts';
 
 export interface RecorderOptions {
   readonly builder: ImageBuilder;
   readonly digests: DigestsWriter;
-  readonly parent: ExpectedView;
+  /** Undefined for a full. */
+  readonly parent: ChainView | undefined;
   readonly blake3: Blake3;
   readonly clusterSize: number;
   readonly totalBytes: number;
@@ -23,7 +24,7 @@ export class BackupRecorder {
   /** The next cluster of the disk that is not settled. */
   #next = 0;
   #range = -1;
-  #parent: ExpectedRange | undefined;
+  #parent: ViewRange | undefined;
   /** What the open range reads as now; made at the first change. */
   #leaves: Buffer | undefined;
   readonly #memory = Buffer.alloc(RANGE_CLUSTERS * DIGEST_BYTES);
@@ -107,16 +108,25 @@ export class BackupRecorder {
     while (this.#next < end) {
       await this.#enter(Math.floor(this.#next / RANGE_CLUSTERS));
       const stop = Math.min(end, (this.#range + 1) * RANGE_CLUSTERS);
-      if (this.#parent) for (let cluster = this.#next; cluster < stop; cluster++) this.#settleZero(cluster);
+      const start = this.#range * RANGE_CLUSTERS;
+      for (let local = this.#nextData(this.#next - start); local < stop - start; local = this.#nextData(local + 1)) {
+        this.#settleZero(start + local);
+      }
       this.#next = stop;
     }
+  }
+
+  /** The next cluster of the open range, from `local` on, where the parent has data; infinity where there is none. */
+  #nextData(local: number): number {
+    const found = this.#parent?.kinds.indexOf(CLUSTER.DATA, local) ?? -1;
+    return found < 0 ? Number.POSITIVE_INFINITY : found;
   }
 
   async #enter(range: number): Promise<void> {
     if (range === this.#range) return;
     await this.#closeRange();
     this.#range = range;
-    this.#parent = await this.#options.parent.range(range);
+    this.#parent = await this.#options.parent?.range(range);
   }
 
   async #closeRange(): Promise<void> {

@@ -9,9 +9,61 @@ import type { DigestsReader, Section } from './digests-reader.ts';
 // Planner and recorder look at the same few ranges, the planner a little ahead.
 const CACHED_RANGES = 8;
 
-export interface ViewRange extends ExpectedRange {
+/** One range of a view. It keeps the records as they were read and knows where each cluster's is: a sparse disk has many ranges with little in them. */
+export class ViewRange implements ExpectedRange {
+  readonly kinds = new Uint8Array(RANGE_CLUSTERS);
   /** Per cluster: index of the deciding backup in the list that was given, plus 1; 0 where nothing decides. */
-  readonly deciders: Uint16Array;
+  readonly deciders = new Uint16Array(RANGE_CLUSTERS);
+  /** Per cluster: number of its record among those of the deciding backup. */
+  readonly #numbers = new Uint16Array(RANGE_CLUSTERS);
+  readonly #records = new Map<number, Buffer>();
+
+  /** Enters the records of an older backup where nothing newer has decided. */
+  addBelow({ records }: Section, decider: number): void {
+    this.#records.set(decider, records);
+    for (let number = 0; number * RECORD_BYTES < records.length; number++) {
+      const at = number * RECORD_BYTES;
+      const cluster = records.readUInt16BE(at + RECORD.CLUSTER);
+      if (this.kinds[cluster] !== CLUSTER.UNKNOWN) continue;
+      this.kinds[cluster] = records.readUInt8(at + RECORD.KIND);
+      this.deciders[cluster] = decider;
+      this.#numbers[cluster] = number;
+    }
+  }
+
+  digests(first: number, last: number): Uint8Array {
+    const digests = new Uint8Array((last - first) * DIGEST_BYTES);
+    for (let cluster = first; cluster < last; cluster++) this.copyDigest(cluster, digests, (cluster - first) * DIGEST_BYTES);
+    return digests;
+  }
+
+  /** Into 32 bytes of `target`; leaves them as they are where nothing decides. */
+  copyDigest(cluster: number, target: Uint8Array, at: number): void {
+    const records = this.#recordsOf(cluster);
+    if (!records) return;
+    const start = this.#startOf(cluster) + RECORD.DIGEST;
+    records.copy(target, at, start, start + DIGEST_BYTES);
+  }
+
+  crcs(first: number, last: number): Uint32Array {
+    const crcs = new Uint32Array(last - first);
+    for (let cluster = first; cluster < last; cluster++) {
+      crcs[cluster - first] = this.#recordsOf(cluster)?.readUInt32BE(this.#startOf(cluster) + RECORD.CRC) ?? 0;
+    }
+    return crcs;
+  }
+
+  storedLength(cluster: number): number {
+    return this.#recordsOf(cluster)?.readUInt32BE(this.#startOf(cluster) + RECORD.STORED_LENGTH) ?? 0;
+  }
+
+  #recordsOf(cluster: number): Buffer | undefined {
+    return this.#records.get(this.deciders[cluster] ?? 0);
+  }
+
+  #startOf(cluster: number): number {
+    return (this.#numbers[cluster] ?? 0) * RECORD_BYTES;
+  }
 }
 
 /** A view over digests files, newest first. One file alone is what one image decides. */
@@ -39,44 +91,19 @@ export class ChainView implements ExpectedView {
     for (const [position, reader] of this.#readers.entries()) {
       const section = await reader.section(index);
       if (!section) continue;
-      range ??= emptyRange();
-      addBelow(range, section, position + 1);
+      range ??= new ViewRange();
+      range.addBelow(section, position + 1);
     }
     return range;
   }
 }
 
-function emptyRange(): ViewRange {
-  return {
-    kinds: new Uint8Array(RANGE_CLUSTERS),
-    digests: new Uint8Array(RANGE_CLUSTERS * DIGEST_BYTES),
-    storedLengths: new Uint32Array(RANGE_CLUSTERS),
-    crcs: new Uint32Array(RANGE_CLUSTERS),
-    deciders: new Uint16Array(RANGE_CLUSTERS),
-  };
-}
-
-/** Enters the records of an older backup where nothing newer has decided. */
-function addBelow(range: ViewRange, { records }: Section, decider: number): void {
-  for (let at = 0; at < records.length; at += RECORD_BYTES) {
-    const cluster = records.readUInt16BE(at + RECORD.CLUSTER);
-    if (range.kinds[cluster] !== CLUSTER.UNKNOWN) continue;
-    range.kinds[cluster] = records.readUInt8(at + RECORD.KIND);
-    range.deciders[cluster] = decider;
-    range.storedLengths[cluster] = records.readUInt32BE(at + RECORD.STORED_LENGTH);
-    range.crcs[cluster] = records.readUInt32BE(at + RECORD.CRC);
-    range.digests.set(records.subarray(at + RECORD.DIGEST, at + RECORD.DIGEST + DIGEST_BYTES), cluster * DIGEST_BYTES);
-  }
-}
-
 /** The digests of a range as the leaves of its hash: 32 zero bytes where it reads as zeros. `leaves` is memory to use again. */
-export function leavesOf(range: ExpectedRange | undefined, leaves: Buffer = Buffer.alloc(RANGE_CLUSTERS * DIGEST_BYTES)): Buffer {
+export function leavesOf(range: ViewRange | undefined, leaves: Buffer = Buffer.alloc(RANGE_CLUSTERS * DIGEST_BYTES)): Buffer {
   leaves.fill(0);
   if (!range) return leaves;
-  for (let cluster = 0; cluster < RANGE_CLUSTERS; cluster++) {
-    if (range.kinds[cluster] !== CLUSTER.DATA) continue;
-    const at = cluster * DIGEST_BYTES;
-    leaves.set(range.digests.subarray(at, at + DIGEST_BYTES), at);
+  for (let at = range.kinds.indexOf(CLUSTER.DATA); at >= 0; at = range.kinds.indexOf(CLUSTER.DATA, at + 1)) {
+    range.copyDigest(at, leaves, at * DIGEST_BYTES);
   }
   return leaves;
 }

@@ -9,7 +9,7 @@ import { CLUSTER_CODEC_URL } from '../qcow2/cluster-codec-url.ts';
 import { encodeChainkeepExtension } from '../qcow2/header-extensions.ts';
 import { ImageBuilder } from '../qcow2/image-builder.ts';
 import { DEFAULT_CLUSTER_SIZE, type ImageLayout, planLayout } from '../qcow2/image-layout.ts';
-import { type ExpectedView, NOTHING_EXPECTED } from '../transfer/expected-view.ts';
+import { NOTHING_EXPECTED } from '../transfer/expected-view.ts';
 import { planUnits, SourceTable } from '../transfer/plan-units.ts';
 import { runTransfer, unitBytesFor } from '../transfer/run-transfer.ts';
 import type { WorkerFailure } from '../transfer/unit.ts';
@@ -108,7 +108,7 @@ export async function runBackup(
     const header = { clusterSize: layout.clusterSize, totalBytes: request.reader.size, generation: 1 };
     const digests = new DigestsWriter(digestsSink, blake3, header, parentRanges);
     const builder = new ImageBuilder({ layout, sink: image, blake3, compression: request.compression, ...identity(plan) });
-    const parent: ExpectedView = chain.length > 0 ? new ChainView(readers) : NOTHING_EXPECTED;
+    const parent = chain.length > 0 ? new ChainView(readers) : undefined;
     const recorder = await transfer(context, { request, plan, run, image, builder, digests, parent });
     await request.checkSource();
     const built = await builder.finish();
@@ -133,7 +133,7 @@ interface TransferParts {
   readonly image: ByteSink;
   readonly builder: ImageBuilder;
   readonly digests: DigestsWriter;
-  readonly parent: ExpectedView;
+  readonly parent: ChainView | undefined;
 }
 
 async function transfer(context: RepositoryContext, parts: TransferParts): Promise<BackupRecorder> {
@@ -144,8 +144,9 @@ async function transfer(context: RepositoryContext, parts: TransferParts): Promi
   const recorder = new BackupRecorder({ builder, digests, parent, blake3, clusterSize, totalBytes: reader.size });
   const signal = AbortSignal.any([run.guard.signal, ...(run.signal ? [run.signal] : [])]);
   const sources = new SourceTable();
-  const expected = plan.chain.length > 0 ? 'compare' : 'ignore';
-  const units = planUnits({ reader, clusterSize, unitBytes: unitBytesFor(clusterSize), view: parent, expected, sources, signal });
+  const expected = parent ? 'compare' : 'ignore';
+  const view = parent ?? NOTHING_EXPECTED;
+  const units = planUnits({ reader, clusterSize, unitBytes: unitBytesFor(clusterSize), view, expected, sources, signal });
   await runTransfer(units, {
     clusterSize,
     codec: CLUSTER_CODEC_URL,

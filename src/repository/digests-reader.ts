@@ -39,7 +39,8 @@ export class DigestsReader {
   readonly #binding: DigestsBinding;
   readonly #trailer: DigestsTrailer;
   readonly #directory: Buffer;
-  #page: { readonly number: number; readonly bytes: Buffer } | undefined;
+  /** The page used last and the one before: a planner walks ahead of who follows it. */
+  #pages: readonly { readonly number: number; readonly bytes: Buffer }[] = [];
 
   private constructor(source: ByteSource, blake3: Blake3, binding: DigestsBinding, trailer: DigestsTrailer, directory: Buffer) {
     this.#source = source;
@@ -125,14 +126,15 @@ export class DigestsReader {
   }
 
   async #loadPage(number: number): Promise<Buffer> {
-    if (this.#page?.number === number) return this.#page.bytes;
+    const known = this.#pages.find((page) => page.number === number);
+    if (known) return known.bytes;
     const { sections, pagesOffset } = this.#trailer;
     const entries = Math.min(PAGE_ENTRIES, sections - number * PAGE_ENTRIES);
     const bytes = await readAt(this.#source, pagesOffset + number * PAGE_ENTRIES * INDEX_BYTES, entries * INDEX_BYTES);
     const at = number * DIRECTORY_BYTES;
     const hash = this.#directory.subarray(at + 4, at + DIRECTORY_BYTES);
     if (!hash.equals(this.#blake3.hash(bytes))) throw invalid(this.#source, this.#binding, `index page ${number} is damaged`);
-    this.#page = { number, bytes };
+    this.#pages = [{ number, bytes }, ...this.#pages.slice(0, 1)];
     return bytes;
   }
 

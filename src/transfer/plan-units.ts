@@ -3,7 +3,6 @@
 
 import type { DiskReader } from '../disk/disk-reader.ts';
 import type { Extent } from '../disk/extent.ts';
-import { DIGEST_BYTES } from '../plumbing/blake3.ts';
 import type { ByteSource } from '../plumbing/byte-source.ts';
 import { throwIfCancelled } from '../plumbing/errors.ts';
 import { type ExpectedRange, type ExpectedView, RANGE_CLUSTERS } from './expected-view.ts';
@@ -100,7 +99,7 @@ function addExtent(
     const inOne = stop - start === extent.length;
     const cluster = Math.floor(start / clusterSize);
     // Only a check reads the very streams that the record is of; what is compared with a parent is a source of its own.
-    const exactLength = isCheck(plan.expected) ? (expected?.storedLengths[cluster] ?? 0) : 0;
+    const exactLength = isCheck(plan.expected) ? (expected?.storedLength(cluster) ?? 0) : 0;
     pieces.push(
       start - window * unitBytes,
       stop - start,
@@ -158,10 +157,10 @@ function makeUnit(
   const compressed = unit.pieces.some((number, at) => at % PIECE_NUMBERS === PIECE.COMPRESSION && number > 0);
   return {
     ...unit,
-    // Copies: the view reuses its arrays, and a message must not carry the whole range with it.
+    // Copies: a message must not carry the whole range with it.
     expectedKinds: expected.kinds.slice(first, last),
-    expectedDigests: expected.digests.slice(first * DIGEST_BYTES, last * DIGEST_BYTES),
-    ...(compressed && plan.expected !== 'compare' ? { expectedCrcs: expected.crcs.slice(first, last) } : {}),
+    expectedDigests: expected.digests(first, last),
+    ...(compressed && plan.expected !== 'compare' ? { expectedCrcs: expected.crcs(first, last) } : {}),
   };
 }
 

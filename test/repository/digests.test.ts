@@ -345,10 +345,13 @@ describe('a view over a chain of digests', () => {
         const record = truth.get(cluster);
         if (found.kinds[cluster] !== (record?.kind ?? CLUSTER.UNKNOWN)) throw new Error(`cluster ${cluster} of range ${range}`);
         if (!record || record.kind !== CLUSTER.DATA) continue;
-        if (!record.digest.equals(found.digests.subarray(cluster * 32, cluster * 32 + 32))) throw new Error(`digest of ${cluster}`);
-        if (found.storedLengths[cluster] !== record.storedLength || found.crcs[cluster] !== record.crc)
+        if (!record.digest.equals(found.digests(cluster, cluster + 1))) throw new Error(`digest of ${cluster}`);
+        if (found.storedLength(cluster) !== record.storedLength || found.crcs(cluster, cluster + 1)[0] !== record.crc)
           throw new Error(`stream of ${cluster}`);
       }
+      const window = found.digests(100, 9 + 100);
+      for (let local = 0; local < 9; local++)
+        expect(window.subarray(local * 32, local * 32 + 32)).toEqual(found.digests(100 + local, 101 + local));
       expect(leavesOf(found).equals(leavesFor([...truth.values()].filter((record) => record.kind === CLUSTER.DATA)))).toBe(true);
     }
     expect(leavesOf(undefined).equals(Buffer.alloc(RANGE_CLUSTERS * 32))).toBe(true);

@@ -6,7 +6,7 @@ import type { DiskReader } from '../../src/disk/disk-reader.ts';
 import type { ByteSink } from '../../src/plumbing/byte-sink.ts';
 import type { ByteSource } from '../../src/plumbing/byte-source.ts';
 import { CLUSTER_CODEC_URL } from '../../src/qcow2/cluster-codec-url.ts';
-import { type ExpectedRange, type ExpectedView, RANGE_CLUSTERS } from '../../src/transfer/expected-view.ts';
+import { type ExpectedView, RANGE_CLUSTERS } from '../../src/transfer/expected-view.ts';
 import { runTransfer, type TransferOptions } from '../../src/transfer/run-transfer.ts';
 import { CLUSTER, type Unit, type UnitResult, type WorkerFailure } from '../../src/transfer/unit.ts';
 
@@ -134,20 +134,23 @@ export function viewOf(
     range: async (index) => {
       const part = clusters.slice(index * RANGE_CLUSTERS, (index + 1) * RANGE_CLUSTERS);
       if (part.every((cluster) => cluster === undefined)) return undefined;
-      const range: ExpectedRange = {
-        kinds: new Uint8Array(RANGE_CLUSTERS),
-        digests: new Uint8Array(RANGE_CLUSTERS * 32),
-        storedLengths: new Uint32Array(RANGE_CLUSTERS),
-        crcs: new Uint32Array(RANGE_CLUSTERS),
+      const at = (cluster: number) => stored[index * RANGE_CLUSTERS + cluster];
+      const kinds = new Uint8Array(RANGE_CLUSTERS);
+      part.forEach((cluster, local) => {
+        if (cluster !== undefined) kinds[local] = cluster === 'zero' ? CLUSTER.ZERO : CLUSTER.DATA;
+      });
+      return {
+        kinds,
+        digests: (first, last) => {
+          const digests = new Uint8Array((last - first) * 32);
+          part.slice(first, last).forEach((cluster, local) => {
+            if (cluster instanceof Uint8Array) digests.set(cluster, local * 32);
+          });
+          return digests;
+        },
+        crcs: (first, last) => Uint32Array.from({ length: last - first }, (_, local) => at(first + local)?.crc ?? 0),
+        storedLength: (cluster) => at(cluster)?.length ?? 0,
       };
-      for (const [at, cluster] of part.entries()) {
-        if (cluster === undefined) continue;
-        range.kinds[at] = cluster === 'zero' ? CLUSTER.ZERO : CLUSTER.DATA;
-        if (cluster !== 'zero') range.digests.set(cluster, at * 32);
-        range.storedLengths[at] = stored[index * RANGE_CLUSTERS + at]?.length ?? 0;
-        range.crcs[at] = stored[index * RANGE_CLUSTERS + at]?.crc ?? 0;
-      }
-      return range;
     },
   };
 }
