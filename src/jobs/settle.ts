@@ -8,6 +8,7 @@ import { endRunningSteps } from '../catalog/job-steps.ts';
 import { claimTrackedJob, type JobStatus, listTrackedJobs, type TrackedJob, updateTrackedJob } from '../catalog/job-tracking.ts';
 import { insertLogEvent } from '../catalog/log-events.ts';
 import type { Owner } from '../catalog/owner-fields.ts';
+import { removeReadersOfJob } from '../catalog/readers.ts';
 import { isProvablyDead } from '../control/owner.ts';
 import { isoTime } from '../plumbing/clock.ts';
 import type { JobDependencies } from './runner.ts';
@@ -59,6 +60,7 @@ async function settle({ catalog, clock }: JobDependencies, job: TrackedJob, sett
   const completed = status === 'completed';
   await catalog.transaction(async (unit) => {
     for (const backup of settlement.backups ?? []) await settleBackup(unit, backup, now);
+    await removeReadersOfJob(unit, job.id);
     await endRunningSteps(unit, job.id, { status: 'failed', completed_at: now, error_message: 'the process ended during this step' });
     await updateTrackedJob(unit, job.id, {
       status,

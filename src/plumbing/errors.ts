@@ -7,6 +7,7 @@ export const ERROR_CODES = {
   BACKUP_NOT_FOUND: 'no backup has this id',
   BACKUP_AMBIGUOUS: 'the given beginning of an id fits several backups',
   BACKUP_IN_PROGRESS: 'another run holds the lease of this disk',
+  BACKUP_IN_USE: 'another job reads this backup',
   BACKUP_HAS_DEPENDENTS: 'other backups need this one',
   CHAIN_CORRUPT: 'a chain does not fit together: a parent is missing, replaced or of another disk',
   PARENT_REQUIRED: 'the backup type needs a completed parent and there is none',

@@ -41,10 +41,11 @@ export async function* verifyDisk(
     if (folder.sidecars.some((sidecar) => sidecar.backup_id === backupId)) continue;
     yield nameDamage(folder, backupId, [damageOf(error)]);
   }
+  const read = run.whileReading ?? ((_id, work) => work());
   for (const sidecar of folder.sidecars) {
     throwIfCancelled(run.signal);
     if (wanted && !wanted.has(sidecar.backup_id)) continue;
-    yield await verifyBackup(context, folder, sidecar, run);
+    yield await read(sidecar.backup_id, () => verifyBackup(context, folder, sidecar, run));
   }
 }
 

@@ -29,6 +29,8 @@ export interface VerifyRun {
   /** Clusters of an image file that are accounted for at a time; bounds the memory (4 bytes each). */
   readonly windowClusters?: number;
   readonly signal?: AbortSignal;
+  /** Is called around the reading of each backup. */
+  readonly whileReading?: <T>(backupId: string, work: () => Promise<T>) => Promise<T>;
   readonly onProgress?: (done: number) => void;
 }
 

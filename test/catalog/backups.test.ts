@@ -150,7 +150,6 @@ describe('finding a backup', () => {
       backup_type: 'full',
       status: 'completed',
       parent_backup_id: null,
-      chain_id: 'c1',
       repository: 'repo-1',
       size_bytes: 100,
       total_bytes: 1000,

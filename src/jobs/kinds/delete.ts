@@ -4,12 +4,16 @@ import type { DeleteOutcome, JobWatch } from '../../app-interface.ts';
 import { type BackupJob, selectBackupJobs } from '../../catalog/backup-jobs.ts';
 import { deleteBackupJob } from '../../catalog/complete-backup.ts';
 import { withLease } from '../../control/lease.ts';
+import { waitForReaders } from '../../control/reading.ts';
 import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
 import { silentLogger } from '../../plumbing/logger.ts';
 import type { DeletePlan } from '../../repository/delete-backup.ts';
 import type { Repository } from '../../repository/repository.ts';
 import { runJob } from '../runner.ts';
 import type { JobEnvironment } from './job-environment.ts';
+
+// A verify of a large disk takes hours: who deletes should hear of it, not wait for it.
+const READERS_MS = 30_000;
 
 export async function deleteBackup(
   environment: JobEnvironment,
@@ -44,6 +48,8 @@ export async function deleteBackup(
           await refuseMissing(environment, repository, backup);
           return planFor(repository, backup);
         });
+        const wait = { owner, limit: READERS_MS, signal: job.signal, logger: job.logger };
+        await job.step('readers', () => waitForReaders(catalog, backup.id, wait));
         await job.step('repository', () => repository.runDelete(plan, guard));
         await job.step('catalog', () => deleteBackupJob(catalog, backup.id));
         return plan.freedBytes;

@@ -3,14 +3,26 @@
 import { findBackupJob } from '../../catalog/backup-jobs.ts';
 import type { Catalog } from '../../catalog/catalog.ts';
 import type { Owner } from '../../catalog/owner-fields.ts';
+import type { Reading } from '../../control/reading.ts';
 import type { RepositoryManager } from '../../control/repository-manager.ts';
 import type { Clock } from '../../plumbing/clock.ts';
+import type { JobContext } from '../job.ts';
 
 /** What the catalog knows of a backup whose sidecar is not there. */
 export async function fateOf({ catalog }: JobEnvironment, backupId: string): Promise<'dead' | 'unknown' | 'completed'> {
   const row = await findBackupJob(catalog, backupId);
   if (!row) return 'unknown';
   return row.status === 'completed' ? 'completed' : 'dead';
+}
+
+/** What a job says of the backups it reads. */
+export function readingOf(
+  { owner }: JobEnvironment,
+  repositoryId: string,
+  backupIds: readonly string[],
+  { jobId, logger }: JobContext,
+): Reading {
+  return { repositoryId, backupIds, jobId, owner, logger };
 }
 
 export interface JobEnvironment {

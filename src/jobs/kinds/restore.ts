@@ -2,7 +2,8 @@
 
 import { resolve } from 'node:path';
 import type { JobWatch, RestoreInput, RestoreOutcome } from '../../app-interface.ts';
-import type { BackupJob } from '../../catalog/backup-jobs.ts';
+import { type BackupJob, selectBackupJobs } from '../../catalog/backup-jobs.ts';
+import { withReading } from '../../control/reading.ts';
 import { inspectTarget, openTarget } from '../../disk/open-target.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
 import { silentLogger } from '../../plumbing/logger.ts';
@@ -12,7 +13,7 @@ import { restoreBackup } from '../../repository/restore-backup.ts';
 import { findWriter } from '../../source/image-locks.ts';
 import { startWorkersAhead } from '../../transfer/idle-workers.ts';
 import { runJob } from '../runner.ts';
-import type { JobEnvironment } from './job-environment.ts';
+import { type JobEnvironment, readingOf } from './job-environment.ts';
 
 export async function restore(
   environment: JobEnvironment,
@@ -32,6 +33,7 @@ export async function restore(
   if (!input.dry_run) startWorkersAhead();
   const row = await environment.repositories.getRepository(backup.repository_id);
   const place = { vmContextId: backup.vm_context_id, diskId: backup.disk_id };
+  const chain = await chainInCatalog(environment, backup);
   const began = environment.clock.monotonic();
   if (input.dry_run) {
     const { repository } = await environment.repositories.openRepository(row, silentLogger);
@@ -46,29 +48,39 @@ export async function restore(
     contextId: backup.vm_context_id,
     metadata: { repository_id: row.id, backup_id: backup.id, target },
   };
-  const { jobId, result } = await runJob(environment, spec, watch, async (job) => {
-    const { repository } = await environment.repositories.openRepository(row, job.logger);
-    try {
-      const opened = await job.step('open', () => repository.openBackup(place, backup.id));
+  const { jobId, result } = await runJob(environment, spec, watch, (job) =>
+    withReading(environment.catalog, readingOf(environment, row.id, chain, job), async () => {
+      const { repository } = await environment.repositories.openRepository(row, job.logger);
       try {
-        const bytes = await job.step('transfer', async () => {
-          // A kill leaves the partial file; whoever settles this job removes it.
-          const onPartial = (path: string) => job.setMetadata({ partial: path });
-          const writer = await openTarget({ ...input, path: target }, opened.reader.size, onPartial);
-          const run = { signal: job.signal, onProgress: (done: number, total: number) => job.progress('restore', done, total) };
-          return restoreBackup(opened, writer, input.format, run).catch((error: unknown) => {
-            throw kind === 'device' ? unusable(target, error) : error;
+        const opened = await job.step('open', () => repository.openBackup(place, backup.id));
+        try {
+          const bytes = await job.step('transfer', async () => {
+            // A kill leaves the partial file; whoever settles this job removes it.
+            const onPartial = (path: string) => job.setMetadata({ partial: path });
+            const writer = await openTarget({ ...input, path: target }, opened.reader.size, onPartial);
+            const run = { signal: job.signal, onProgress: (done: number, total: number) => job.progress('restore', done, total) };
+            return restoreBackup(opened, writer, input.format, run).catch((error: unknown) => {
+              throw kind === 'device' ? unusable(target, error) : error;
+            });
           });
-        });
-        return { opened, bytes };
+          return { opened, bytes };
+        } finally {
+          await opened.close();
+        }
       } finally {
-        await opened.close();
+        await repository.close();
       }
-    } finally {
-      await repository.close();
-    }
-  });
+    }),
+  );
   return outcome(jobId, result.opened, target, result.bytes, Math.round(environment.clock.monotonic() - began));
+}
+
+/** All backups that are read, as far as the catalog knows them: those of the chain that are not younger. */
+async function chainInCatalog({ catalog }: JobEnvironment, backup: BackupJob): Promise<readonly string[]> {
+  const chainIds = backup.chain_id === null ? {} : { chainIds: [backup.chain_id] };
+  const filter = { vmContextId: backup.vm_context_id, diskId: backup.disk_id, repositoryId: backup.repository_id, ...chainIds };
+  const rows = await selectBackupJobs(catalog, { ...filter, statuses: ['completed'] });
+  return [...new Set([backup.id, ...rows.map((row) => row.id).filter((id) => id < backup.id)])];
 }
 
 /** A file that was not finished is gone; a device has lost what it held and does not have the disk yet. */

@@ -5,6 +5,7 @@ import type { Damage, JobWatch, VerifyOutcome } from '../../app-interface.ts';
 import { type BackupJob, findBackupJob, selectBackupJobs, updateBackupJob } from '../../catalog/backup-jobs.ts';
 import type { BackupRepository } from '../../catalog/backup-repositories.ts';
 import { listTrackedJobs } from '../../catalog/job-tracking.ts';
+import { withReading } from '../../control/reading.ts';
 import { isoTime } from '../../plumbing/clock.ts';
 import type { DiskPlace } from '../../repository/layout.ts';
 import type { Repository } from '../../repository/repository.ts';
@@ -12,7 +13,7 @@ import type { NamedDamage } from '../../repository/verify-disk.ts';
 import { startWorkersAhead } from '../../transfer/idle-workers.ts';
 import type { JobContext } from '../job.ts';
 import { runJob } from '../runner.ts';
-import type { JobEnvironment } from './job-environment.ts';
+import { type JobEnvironment, readingOf } from './job-environment.ts';
 
 /** What to verify, resolved: in each repository the disks, and of each disk these backups (all of them without). */
 export interface VerifyScope {
@@ -59,7 +60,8 @@ async function verifyScope(environment: JobEnvironment, scope: VerifyScope, quic
     const places = scope.places ?? (await everyPlace(repository, rows));
     for (const place of places) {
       const expected = rows.filter((row) => row.vm_context_id === place.vmContextId && row.disk_id === place.diskId);
-      await verifyPlace(environment, repository, { place, expected, ...(scope.only ? { only: scope.only } : {}) }, quick, job, tally);
+      const toVerify = { repositoryId: scope.row.id, place, expected, ...(scope.only ? { only: scope.only } : {}) };
+      await verifyPlace(environment, repository, toVerify, quick, job, tally);
     }
   } finally {
     await repository.close();
@@ -67,6 +69,7 @@ async function verifyScope(environment: JobEnvironment, scope: VerifyScope, quic
 }
 
 interface PlaceToVerify {
+  readonly repositoryId: string;
   readonly place: DiskPlace;
   /** What the catalog says must be there. */
   readonly expected: readonly BackupJob[];
@@ -76,7 +79,7 @@ interface PlaceToVerify {
 async function verifyPlace(
   environment: JobEnvironment,
   repository: Repository,
-  { place, expected, only }: PlaceToVerify,
+  { repositoryId, place, expected, only }: PlaceToVerify,
   quick: boolean,
   job: JobContext,
   tally: Tally,
@@ -86,6 +89,9 @@ async function verifyPlace(
   const run = {
     quick,
     signal: job.signal,
+    // One after the other: a verify takes hours, and only what it reads at the moment has to stay.
+    whileReading: <T>(id: string, work: () => Promise<T>) =>
+      withReading(environment.catalog, readingOf(environment, repositoryId, [id], job), work),
     onProgress: (done: number) => job.progress(`${place.vmContextId} disk ${place.diskId}`, tally.bytes + done, 0),
   };
   for await (const verified of repository.verifyDisk(place, run, only)) {
