@@ -26,7 +26,7 @@ function textWithImports(file: string, seen = new Set<string>()): string {
   return (
     text +
     imports
-      .filter((path) => path.includes('/test/'))
+      .filter((path) => path.includes('/test/') || path.includes('/prove/'))
       .map((path) => textWithImports(path, seen))
       .join('')
   );

@@ -1,0 +1,5 @@
+// The list of campaigns: `npm run prove` runs them in this order.
+
+import type { Campaign } from './campaign.ts';
+
+export const CAMPAIGNS: readonly Campaign[] = [];
