@@ -6,7 +6,7 @@ import type { Extent } from '../../src/disk/extent.ts';
 import { openRawReader } from '../../src/disk/raw-file-reader.ts';
 import { openFileSource } from '../../src/plumbing/file-source.ts';
 import { bytesSource, noiseBytes, randomNumbers } from '../repository/model-disk.ts';
-import { scratchFolder } from '../repository/scratch-repository.ts';
+import { scratchFolder } from '../repository/scratch-folder.ts';
 
 const scratch = scratchFolder();
 const MIB = 1 << 20;

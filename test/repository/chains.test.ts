@@ -12,7 +12,8 @@ import { openImageFile } from '../../src/qcow2/open-image-file.ts';
 import type { Sidecar } from '../../src/repository/sidecar-fields.ts';
 import { qemuCheck, qemuImg } from '../qcow2/qemu-tools.ts';
 import { bytesSource, changeDisk, opaqueDisk, type Random, randomNumbers, resizeDisk, writeDisk } from './model-disk.ts';
-import { backUp, findDamage, makeRepository, restoredBytes, restoreTo, scratchFolder, type TestRepository } from './scratch-repository.ts';
+import { scratchFolder } from './scratch-folder.ts';
+import { backUp, findDamage, makeRepository, restoredBytes, restoreTo, type TestRepository } from './scratch-repository.ts';
 
 const scratch = scratchFolder();
 /** More of them by hand: CHAINKEEP_STORIES=500. */

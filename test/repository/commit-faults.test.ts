@@ -10,6 +10,7 @@ import type { Sidecar } from '../../src/repository/sidecar-fields.ts';
 import { type FaultPlan, faultyStore } from '../../src/store/testing/faulty-store.ts';
 import { listLeftovers } from '../../src/store/testing/store-probe.ts';
 import { bytesSource, noiseBytes, randomNumbers, textBytes } from './model-disk.ts';
+import { scratchFolder } from './scratch-folder.ts';
 import {
   backUp,
   findDamage,
@@ -18,7 +19,6 @@ import {
   PLACE,
   requestFor,
   restoredBytes,
-  scratchFolder,
   type TestRepository,
 } from './scratch-repository.ts';
 

@@ -17,6 +17,7 @@ import type { BlobStore } from '../../src/store/blob-store.ts';
 import { faultyStore } from '../../src/store/testing/faulty-store.ts';
 import { listLeftovers } from '../../src/store/testing/store-probe.ts';
 import { bytesSource, noiseBytes, opaqueDisk, randomNumbers } from './model-disk.ts';
+import { scratchFolder } from './scratch-folder.ts';
 import {
   backUp,
   findDamage,
@@ -25,7 +26,6 @@ import {
   PLACE,
   requestFor,
   restoredBytes,
-  scratchFolder,
   type TestGuard,
   type TestRepository,
 } from './scratch-repository.ts';

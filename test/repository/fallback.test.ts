@@ -12,7 +12,8 @@ import { openLocalStore } from '../../src/store/local/local-store.ts';
 import { qemuCheck, qemuImg } from '../qcow2/qemu-tools.ts';
 import type { FallbackReport } from './fallback-process.ts';
 import { changeDisk, randomNumbers, writeDisk } from './model-disk.ts';
-import { findDamage, scratchFolder } from './scratch-repository.ts';
+import { scratchFolder } from './scratch-folder.ts';
+import { findDamage } from './scratch-repository.ts';
 
 const scratch = scratchFolder();
 const PROCESS = fileURLToPath(new URL('./fallback-process.ts', import.meta.url));

@@ -2,7 +2,8 @@
 
 import { describe, expect, it } from 'vitest';
 import { everyFlip, flipAndRestore, flipDeep, flipQuick, sample } from './flip-bytes.ts';
-import { findDamage, scratchFolder } from './scratch-repository.ts';
+import { scratchFolder } from './scratch-folder.ts';
+import { findDamage } from './scratch-repository.ts';
 import { makeSmallRepository } from './small-repository.ts';
 
 const scratch = scratchFolder();

@@ -8,7 +8,8 @@ import { openRawReader } from '../../src/disk/raw-file-reader.ts';
 import { restoreBackup } from '../../src/repository/restore-backup.ts';
 import { mountTmpfs } from '../store/temporary-mount.ts';
 import { bytesSource, noiseBytes, randomNumbers, textBytes } from './model-disk.ts';
-import { backUp, backUpFile, findDamage, makeRepository, PLACE, restoredBytes, scratchFolder } from './scratch-repository.ts';
+import { scratchFolder } from './scratch-folder.ts';
+import { backUp, backUpFile, findDamage, makeRepository, PLACE, restoredBytes } from './scratch-repository.ts';
 
 const scratch = scratchFolder();
 const MIB = 1 << 20;

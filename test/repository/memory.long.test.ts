@@ -6,7 +6,7 @@ import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
 import type { LargeDiskReport } from './large-disk-process.ts';
-import { scratchFolder } from './scratch-repository.ts';
+import { scratchFolder } from './scratch-folder.ts';
 
 const scratch = scratchFolder();
 const PROCESS = fileURLToPath(new URL('./large-disk-process.ts', import.meta.url));

@@ -5,7 +5,8 @@ import { join } from 'node:path';
 import { expect, it } from 'vitest';
 import { isChainkeepError } from '../../src/plumbing/errors.ts';
 import { type Random, randomNumbers } from './model-disk.ts';
-import { findDamage, restoredBytes, scratchFolder } from './scratch-repository.ts';
+import { scratchFolder } from './scratch-folder.ts';
+import { findDamage, restoredBytes } from './scratch-repository.ts';
 import { makeSmallRepository, type SmallRepository } from './small-repository.ts';
 
 const scratch = scratchFolder();

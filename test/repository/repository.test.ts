@@ -16,6 +16,7 @@ import { openLocalStore } from '../../src/store/local/local-store.ts';
 import { faultyStore } from '../../src/store/testing/faulty-store.ts';
 import { sidecarOf } from './made-up-sidecar.ts';
 import { bytesSource, noiseBytes, randomNumbers } from './model-disk.ts';
+import { scratchFolder } from './scratch-folder.ts';
 import {
   backUp,
   findDamage,
@@ -24,7 +25,6 @@ import {
   makeRepository,
   PLACE,
   restoredBytes,
-  scratchFolder,
   steppingClock,
   type TestRepository,
 } from './scratch-repository.ts';

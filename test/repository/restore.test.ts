@@ -26,7 +26,8 @@ import { restoreBackup } from '../../src/repository/restore-backup.ts';
 import type { Sidecar } from '../../src/repository/sidecar-fields.ts';
 import { faultyStore } from '../../src/store/testing/faulty-store.ts';
 import { bytesSource, noiseBytes, randomNumbers, textBytes } from './model-disk.ts';
-import { backUp, makeRepository, PLACE, restoredBytes, restoreTo, scratchFolder, type TestRepository } from './scratch-repository.ts';
+import { scratchFolder } from './scratch-folder.ts';
+import { backUp, makeRepository, PLACE, restoredBytes, restoreTo, type TestRepository } from './scratch-repository.ts';
 
 const scratch = scratchFolder();
 const CLUSTER = 65_536;

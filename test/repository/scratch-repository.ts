@@ -1,9 +1,8 @@
-// A repository in a scratch folder, with a clock and guards made for tests, and short words for what every test does with it.
+// A repository in a scratch folder, with a clock and guards made for tests, and short words for what every test and campaign does with it.
+// It must not need vitest: campaigns run without.
 
-import { mkdirSync, mkdtempSync, readFileSync, rmSync, statSync } from 'node:fs';
-import { tmpdir } from 'node:os';
+import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll } from 'vitest';
 import type { DiskReader } from '../../src/disk/disk-reader.ts';
 import { createFileWriter } from '../../src/disk/file-writer.ts';
 import { openRawReader } from '../../src/disk/raw-file-reader.ts';
@@ -22,14 +21,6 @@ import { openLocalStore } from '../../src/store/local/local-store.ts';
 
 export const INSTALLATION = 'test-installation';
 export const PLACE: DiskPlace = { vmContextId: 'vm-a', diskId: 0 };
-
-/** A folder in memory where there is such a place; gone when the tests of the file are done. */
-export function scratchFolder(): (name: string) => string {
-  const memory = statSync('/dev/shm', { throwIfNoEntry: false })?.isDirectory() ? '/dev/shm' : tmpdir();
-  const folder = mkdtempSync(join(memory, 'chainkeep-test-'));
-  afterAll(() => rmSync(folder, { recursive: true, force: true }));
-  return (name) => join(folder, name);
-}
 
 /** Moves on by a second whenever it is asked, so that ids and times differ. */
 export function steppingClock(start = Date.UTC(2026, 10, 22)): Clock {

@@ -21,7 +21,8 @@ import { DigestsWriter } from '../../src/repository/digests-writer.ts';
 import { encodeSidecar } from '../../src/repository/sidecar.ts';
 import type { Sidecar } from '../../src/repository/sidecar-fields.ts';
 import { bytesSource, noiseBytes, randomNumbers, textBytes } from './model-disk.ts';
-import { backUp, findDamage, makeRepository, restoredBytes, scratchFolder, type TestRepository } from './scratch-repository.ts';
+import { scratchFolder } from './scratch-folder.ts';
+import { backUp, findDamage, makeRepository, restoredBytes, type TestRepository } from './scratch-repository.ts';
 import { CLUSTER, makeSmallRepository, type SmallRepository } from './small-repository.ts';
 
 const scratch = scratchFolder();

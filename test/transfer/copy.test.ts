@@ -19,7 +19,7 @@ import { type CopyOptions, copyToDisk } from '../../src/transfer/copy-to-disk.ts
 import { copyToImage } from '../../src/transfer/copy-to-image.ts';
 import { qemuCheck, qemuImg } from '../qcow2/qemu-tools.ts';
 import { bytesSource, changeDisk, noiseBytes, opaqueDisk, randomNumbers, writeDisk } from '../repository/model-disk.ts';
-import { scratchFolder } from '../repository/scratch-repository.ts';
+import { scratchFolder } from '../repository/scratch-folder.ts';
 import { diskOf, openFd, ReportedFailure, viewOf } from './transfer-parts.ts';
 
 const scratch = scratchFolder();

@@ -12,7 +12,7 @@ import { NOTHING_EXPECTED } from '../../src/transfer/expected-view.ts';
 import { planUnits, SourceTable } from '../../src/transfer/plan-units.ts';
 import { OUTCOME, type Unit, type UnitResult } from '../../src/transfer/unit.ts';
 import { bytesSource, changeDisk, noiseBytes, randomNumbers, textBytes } from '../repository/model-disk.ts';
-import { scratchFolder } from '../repository/scratch-repository.ts';
+import { scratchFolder } from '../repository/scratch-folder.ts';
 import { directSink, openFd, ReportedFailure, run, servedSink, sourceList } from './transfer-parts.ts';
 
 const scratch = scratchFolder();

@@ -10,7 +10,7 @@ import { giveBackWorker, startWorkersAhead, takeWorker, threadCount } from '../.
 import { allocateShared, serve } from '../../src/transfer/served-io.ts';
 import type { ServedRequest } from '../../src/transfer/unit.ts';
 import { noiseBytes, randomNumbers } from '../repository/model-disk.ts';
-import { scratchFolder } from '../repository/scratch-repository.ts';
+import { scratchFolder } from '../repository/scratch-folder.ts';
 import { mountTmpfs } from '../store/temporary-mount.ts';
 import { openFd } from './transfer-parts.ts';
 
