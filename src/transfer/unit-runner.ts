@@ -4,6 +4,7 @@
 import type { Blake3 } from '../plumbing/blake3.ts';
 import { DIGEST_BYTES } from '../plumbing/blake3.ts';
 import type { Crc32c } from '../plumbing/crc32c.ts';
+import { nonZeroRanges } from './non-zero-ranges.ts';
 import { PackedRun } from './packed-run.ts';
 import {
   CLUSTER,
@@ -241,11 +242,14 @@ export class UnitRunner {
     if (output.kind !== 'disk') return;
     const indexes = output.skipZero ? write : Array.from(result.outcome.keys());
     for (const [from, to] of adjacent(indexes)) {
-      const offset = unit.offset + from * clusterSize;
       // The last cluster of the buffer is padded; a disk ends where it ends.
-      const bytes = this.#buffer.subarray(from * clusterSize, Math.min(to * clusterSize, unit.length));
-      attempt('write', offset, undefined, () => this.#io.write([bytes], offset));
-      result.bytesWritten += bytes.length;
+      const end = Math.min(to * clusterSize, unit.length);
+      const ranges = output.skipZero ? nonZeroRanges(this.#buffer, from * clusterSize, end) : [[from * clusterSize, end] as const];
+      for (const [start, stop] of ranges) {
+        const offset = unit.offset + start;
+        attempt('write', offset, undefined, () => this.#io.write([this.#buffer.subarray(start, stop)], offset));
+        result.bytesWritten += stop - start;
+      }
     }
   }
 }

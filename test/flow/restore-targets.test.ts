@@ -29,7 +29,27 @@ beforeAll(async () => {
   backup = (await user.backup(disk, 'vm')).backup_id;
 });
 
+function qemuIoWrite(path: string, offset: number, length: number): void {
+  qemuIo(path, 'raw', `write -P 0x5a ${offset} ${length}`);
+}
+
 const content = (): Buffer => readFileSync(disk);
+
+describe('a new file', () => {
+  it('is as sparse as the disk was, down to the block of the file system', async () => {
+    const sparse = user.path('sparse.img');
+    writeFileSync(sparse, '');
+    truncateSync(sparse, 256 * MIB);
+    for (let at = 0; at < 64; at += 1) qemuIoWrite(sparse, at * 4 * MIB + 8192, 4096);
+    const { backup_id: id } = await user.backup(sparse, 'sparse');
+    const target = user.path('sparse-again.img');
+    await user.json('restore', id, target);
+    expect(readFileSync(target).equals(readFileSync(sparse))).toBe(true);
+    expect(statSync(target).blocks * 512).toBeLessThanOrEqual(2 * statSync(sparse).blocks * 512);
+    rmSync(target);
+    rmSync(sparse);
+  });
+});
 
 describe('a file that is there', () => {
   it('keeps its mode and its owner when it is replaced with --force', async () => {

@@ -4,6 +4,7 @@ import { describe, expect, it } from 'vitest';
 import { loadBlake3 } from '../../src/plumbing/blake3.ts';
 import { loadCrc32c } from '../../src/plumbing/crc32c.ts';
 import { createClusterCodec } from '../../src/qcow2/cluster-codec.ts';
+import { nonZeroRanges } from '../../src/transfer/non-zero-ranges.ts';
 import { PackedRun } from '../../src/transfer/packed-run.ts';
 import { CLUSTER, OUTCOME, type OutputSetup, type Unit, type UnitResult, type WorkerSetup } from '../../src/transfer/unit.ts';
 import { UnitFailure, type UnitIo, UnitRunner } from '../../src/transfer/unit-runner.ts';
@@ -274,6 +275,22 @@ describe('a unit onto a disk', () => {
     filling.runner.run(unitOf(bytes.length, plain(bytes.length)));
     expect(filling.written.length).toBe(1);
     expect(filling.written[0]?.bytes.equals(bytes)).toBe(true);
+  });
+
+  it('leaves holes inside of a cluster too, block by block', () => {
+    const block = 4096;
+    const unit = Buffer.alloc(16 * block);
+    for (const at of [1, 2, 5, 15]) unit.fill(7, at * block, (at + 1) * block);
+    unit[block] = 0;
+    unit.fill(0, 5 * block, 6 * block - 1);
+    expect(nonZeroRanges(unit, 0, unit.length)).toEqual([
+      [block, 3 * block],
+      [5 * block, 6 * block],
+      [15 * block, 16 * block],
+    ]);
+    expect(nonZeroRanges(unit, 2 * block, 5 * block + 100)).toEqual([[2 * block, 3 * block]]);
+    expect(nonZeroRanges(unit, 15 * block, 15 * block + 300)).toEqual([[15 * block, 15 * block + 300]]);
+    expect(nonZeroRanges(unit, 6 * block, 6 * block)).toEqual([]);
   });
 
   it('says where a write failed', () => {
