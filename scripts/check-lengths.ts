@@ -9,7 +9,7 @@ const FAIL = 500;
 const EXCEPTIONS: Readonly<Record<string, string>> = {};
 
 let failed = 0;
-for (const file of globSync(['src/**/*.ts', 'test/**/*.ts', 'bench/**/*.ts', 'prove/**/*.ts', 'scripts/**/*']).sort()) {
+for (const file of globSync(['src/**/*.ts', 'test/**/*.ts', 'bench/**/*.ts', 'prove/**/*.ts', 'mutation/*.ts', 'scripts/**/*']).sort()) {
   if (file.includes('/fixtures/')) continue;
   const lines = readFileSync(file, 'utf8').split('\n').length - 1;
   if (lines <= WARN || file in EXCEPTIONS) continue;
