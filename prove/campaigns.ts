@@ -2,5 +2,6 @@
 
 import type { Campaign } from './campaign.ts';
 import { faults } from './faults.ts';
+import { truth } from './truth.ts';
 
-export const CAMPAIGNS: readonly Campaign[] = [faults];
+export const CAMPAIGNS: readonly Campaign[] = [faults, truth];
