@@ -2,6 +2,7 @@
 
 import type { Campaign } from './campaign.ts';
 import { faults } from './faults.ts';
+import { power } from './power.ts';
 import { truth } from './truth.ts';
 
 export const CAMPAIGNS: readonly Campaign[] = [faults, truth];
