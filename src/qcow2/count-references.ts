@@ -67,7 +67,10 @@ async function countL1(run: CheckRun, place: L1Place): Promise<void> {
       if (entry.fault !== undefined || entry.l2Offset === 0) continue;
       count(run, entry.l2Offset, clusterSize, 'l2', `the L2 table of ${name}`);
       if (place.active) checkCopied(run, entry.l2Offset, entry.copied, name);
-      if (entry.l2Offset + clusterSize > run.fileSize) continue;
+      if (entry.l2Offset + clusterSize > run.fileSize) {
+        tellCutTable(run, entry.l2Offset, name);
+        continue;
+      }
       tables += 1;
       if (tables > mostTables || !run.takeTable()) {
         run.structural(
@@ -81,6 +84,12 @@ async function countL1(run: CheckRun, place: L1Place): Promise<void> {
     }
     await countTables(run, place, batch);
   }
+}
+
+/** A table that begins in the last cluster of a file that ends inside of it; what lies behind that cluster was told when it was counted. */
+function tellCutTable(run: CheckRun, l2Offset: number, name: string): void {
+  if (l2Offset >= run.fileSize) return;
+  run.structural('corruption', `${name}: the L2 table at ${l2Offset} is not all inside the file of ${run.fileSize} bytes`);
 }
 
 async function countTables(run: CheckRun, place: L1Place, batch: readonly { index: number; l2Offset: number }[]): Promise<void> {

@@ -152,6 +152,10 @@ describe('checkImage', () => {
       corruptions: 1,
       problems: [{ message: expect.stringMatching(/guest offset 0: .*not all inside|not all inside/) }],
     });
+    const { bytes: cut, l1 } = healthy();
+    writeL1Entry(l1, 0, DATA + 2 * CLUSTER);
+    const inTable = await check(cut.subarray(0, cut.length - CLUSTER + 512));
+    expect(inTable.problems.map(({ message }) => message)).toContainEqual(expect.stringMatching(/entry 0 .*L2 table .*not all inside/));
     const atEnd = healthy({ size: 2 * CLUSTER + 512 }).bytes;
     expect(await check(atEnd.subarray(0, atEnd.length - CLUSTER + 512))).toMatchObject({ corruptions: 0 });
     expect(await check(atEnd.subarray(0, atEnd.length - CLUSTER + 511))).toMatchObject({ corruptions: 1 });
