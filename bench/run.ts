@@ -1,8 +1,12 @@
 // `npm run bench`: every figure the project promises, measured here and now against the tools it is compared with.
-// Options: --size 8G --files 2600M --runs 5 --tmpfs DIR --disk DIR --only NAME[,NAME]. Nothing fails on time: it prints ratios.
+// Options: --size 8G --files 2600M --runs 5 --tmpfs DIR --disk DIR --only NAME[,NAME] --steady 9G (steady-memory.ts says what for).
+// Nothing fails on time: it prints ratios.
 
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import { mkdirSync, mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
 import { makeDisk } from './disk.ts';
 import { works } from './works.ts';
@@ -15,6 +19,7 @@ const { values } = parseArgs({
     tmpfs: { type: 'string', default: '/dev/shm' },
     disk: { type: 'string', default: '/var/tmp' },
     only: { type: 'string' },
+    steady: { type: 'string' },
   },
 });
 
@@ -24,12 +29,25 @@ function bytesOf(text: string): number {
   return Number(match[1]) * 1024 ** ['', 'K', 'M', 'G', 'T'].indexOf((match[2] ?? '').toUpperCase());
 }
 
+/** Ends with this process. */
+async function steadyMemory(bytes: number): Promise<void> {
+  const script = fileURLToPath(new URL('./steady-memory.ts', import.meta.url));
+  const child = spawn(process.execPath, [script, String(bytes)], { stdio: ['ignore', 'pipe', 'inherit'] });
+  process.on('exit', () => child.kill('SIGKILL'));
+  const ended = once(child, 'exit').then(() => Promise.reject(new Error('no steady memory')));
+  await Promise.race([once(child.stdout, 'data'), ended]);
+  ended.catch(() => undefined);
+  child.unref();
+  child.stdout.destroy();
+}
+
 const tmpfs = mkdtempSync(join(values.tmpfs, 'chainkeep-bench-'));
 const disk = mkdtempSync(join(values.disk, 'chainkeep-bench-'));
 const only = values.only?.split(',');
 try {
   const source = join(tmpfs, 'disk.raw');
   mkdirSync(join(disk, 'scratch'));
+  if (values.steady !== undefined) await steadyMemory(bytesOf(values.steady));
   console.log(`making a disk of ${values.size} with about ${values.files} of files …`);
   makeDisk(source, bytesOf(values.size), bytesOf(values.files));
   for (const work of works({ source, tmpfs, disk, runs: Number(values.runs) })) {
