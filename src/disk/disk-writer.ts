@@ -9,8 +9,8 @@ export interface DiskWriter {
   write(buffer: Uint8Array, offset: number): Promise<void>;
   /** Makes the range read as zeros. */
   zero(offset: number, length: number): Promise<void>;
-  /** The error to report for a write that failed in a thread. */
-  explain(error: unknown): unknown;
+  /** The error to report for a write that failed in a thread. `end`: where the writes that were begun would have ended. */
+  explain(error: unknown, end?: number): unknown;
   /** Durable and, for a file, visible under its name. */
   finish(): Promise<void>;
   /** Gives back everything this run made. */

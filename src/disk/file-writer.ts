@@ -60,18 +60,20 @@ class FileWriter implements DiskWriter {
     try {
       await writeAll(this.#handle, buffer, offset);
     } catch (error) {
-      throw this.explain(error);
+      throw this.explain(error, offset + buffer.length);
     }
   }
 
   /** The file began as one hole, and every range is written once. */
   async zero(): Promise<void> {}
 
-  explain(error: unknown): unknown {
+  explain(error: unknown, end = 0): unknown {
     if (!NO_ROOM.has(systemCode(error))) return targetError(this.name, error);
     const { bavail, bsize } = statfsSync(dirname(this.name));
     const { blocks, size } = fstatSync(this.fd);
-    return noRoomError(this.name, Math.max(size, this.#size), bavail * bsize + blocks * BLOCK, error);
+    // A file that grows as it is written has only the size of what did fit.
+    const wanted = this.#size > 0 ? 'the disk has' : 'the image needs at least';
+    return noRoomError(this.name, { wanted, required: Math.max(size, this.#size, end), available: bavail * bsize + blocks * BLOCK }, error);
   }
 
   async finish(): Promise<void> {
@@ -158,12 +160,18 @@ const NO_ROOM: ReadonlySet<string | undefined> = new Set(['ENOSPC', 'Unknown sys
 
 const BLOCK = 512; // the unit of st_blocks
 
-/** `required`: bytes of the whole disk, which need fewer where it has holes; undefined where nothing is known. */
-function noRoomError(path: string, required: number | undefined, available: number | undefined, cause: unknown): ChainkeepError {
-  const numbers = required === undefined ? '' : `: the disk has ${required} bytes, ${available} are available`;
+interface Room {
+  readonly wanted: string;
+  /** Bytes: of the whole disk, which needs fewer where it has holes, or of an image as far as it is known. */
+  readonly required: number;
+  readonly available: number;
+}
+
+function noRoomError(path: string, room: Room | undefined, cause: unknown): ChainkeepError {
+  const numbers = room === undefined ? '' : `: ${room.wanted} ${room.required} bytes, ${room.available} are available`;
   return new ChainkeepError('INSUFFICIENT_STORAGE', `there is not enough room to write ${path}${numbers}`, {
     advice: 'free some room, or choose another target; nothing was left behind',
-    context: { target: path, required_bytes: required, available_bytes: available },
+    context: { target: path, required_bytes: room?.required, available_bytes: room?.available },
     cause,
   });
 }
@@ -183,7 +191,7 @@ export function targetError(path: string, error: unknown): ChainkeepError {
   if (error instanceof ChainkeepError) return error;
   const code = systemCode(error);
   const context = { target: path, system_code: code };
-  if (NO_ROOM.has(code)) return noRoomError(path, undefined, undefined, error);
+  if (NO_ROOM.has(code)) return noRoomError(path, undefined, error);
   if (code === 'EEXIST') {
     return new ChainkeepError('TARGET_EXISTS', `${path} exists already`, {
       advice: 'choose another name, or replace it with --force',

@@ -8,9 +8,10 @@ import type { DiskWriter } from './disk-writer.ts';
 export function openWriterSink(writer: DiskWriter, headLength: number): ByteSink {
   const next = new BigInt64Array(new SharedArrayBuffer(8));
   next[0] = BigInt(headLength);
+  const fail = async (error: unknown): Promise<unknown> => writer.explain(error, Number(Atomics.load(next, 0)));
   return {
     name: writer.name,
-    ...(writer.fd === undefined ? {} : { direct: { fd: writer.fd, next, fail: async (error: unknown) => writer.explain(error) } }),
+    ...(writer.fd === undefined ? {} : { direct: { fd: writer.fd, next, fail } }),
     async append(buffers) {
       const bytes = Buffer.concat(buffers);
       const offset = Number(Atomics.add(next, 0, BigInt(bytes.length)));

@@ -7,6 +7,7 @@ import { join } from 'node:path';
 import { afterAll, afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { createFileWriter } from '../../src/disk/file-writer.ts';
 import { inspectTarget, openTarget, type TargetRequest } from '../../src/disk/open-target.ts';
+import { openWriterSink } from '../../src/disk/writer-sink.ts';
 import { isChainkeepError } from '../../src/plumbing/errors.ts';
 
 const KIB = 1024;
@@ -113,6 +114,12 @@ describe('what cannot be a target', () => {
     const writer = await createFileWriter(path('new'), { size: 0, replace: false });
     const full = Object.assign(new Error('ENOSPC: no space left on device'), { code: 'ENOSPC' });
     expect(writer.explain(full)).toMatchObject({ code: 'INSUFFICIENT_STORAGE' });
+    // An image that grows as it is written has the size of what did fit; the error tells what did not.
+    const wanted = 2 ** 52;
+    const message = expect.stringContaining(`the image needs at least ${wanted} bytes`);
+    expect(writer.explain(full, wanted)).toMatchObject({ message, context: { required_bytes: wanted } });
+    const { fail } = openWriterSink(writer, wanted).direct ?? {};
+    expect(await fail?.(full)).toMatchObject({ message, context: { required_bytes: wanted } });
     expect(writer.explain(Object.assign(new Error('EIO'), { code: 'EIO' }))).toMatchObject({ code: 'TARGET_FAILED' });
     await writer.abort();
     expect(readdirSync(folder)).toEqual([]);
