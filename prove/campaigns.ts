@@ -1,9 +1,13 @@
 // The list of campaigns: `npm run prove` runs them in this order.
 
 import type { Campaign } from './campaign.ts';
+import { concurrency } from './concurrency.ts';
 import { faults } from './faults.ts';
+import { fullDisk } from './full-disk.ts';
 import { images } from './images.ts';
+import { kills } from './kills.ts';
 import { power } from './power.ts';
+import { systemFaults } from './system-faults.ts';
 import { truth } from './truth.ts';
 
-export const CAMPAIGNS: readonly Campaign[] = [faults, truth, images];
+export const CAMPAIGNS: readonly Campaign[] = [kills, concurrency, faults, fullDisk, systemFaults, images, power, truth];

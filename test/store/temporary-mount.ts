@@ -1,7 +1,7 @@
-// Small file systems of their own for tests that fill or lose one. Needs root; where mounting is not allowed it says why.
+// Small file systems of their own for tests and campaigns that fill or lose one. Needs root; where mounting is not allowed it says why.
 
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 
@@ -19,9 +19,28 @@ function mount(...args: string[]): void {
 
 /** A tmpfs with these options (`size=256k`), or a plain sentence why there is none. */
 export function mountTmpfs(options: string): TemporaryMount | string {
+  return mountAt((path) => mount('-t', 'tmpfs', '-o', `${options},mode=0700`, 'chainkeep-test', path));
+}
+
+/** An ext4 of this size in a file, behind a loop device; nothing in it is reserved for root. Or a plain sentence why there is none. */
+export function mountExt4(file: string, bytes: number): TemporaryMount | string {
+  return mountAt((path) => {
+    writeFileSync(file, '');
+    truncateSync(file, bytes);
+    const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
+    execFileSync('mkfs.ext4', ['-q', '-F', '-m', '0', '-O', '^resize_inode', file], {
+      timeout: 10_000,
+      stdio: ['ignore', 'ignore', 'pipe'],
+      env,
+    });
+    mount('-t', 'ext4', '-o', 'loop', file, path);
+  });
+}
+
+function mountAt(make: (path: string) => void): TemporaryMount | string {
   const path = mkdtempSync(join(tmpdir(), 'chainkeep-mount-'));
   try {
-    mount('-t', 'tmpfs', '-o', `${options},mode=0700`, 'chainkeep-test', path);
+    make(path);
   } catch (error) {
     rmSync(path, { recursive: true });
     return `a file system cannot be mounted here (${error instanceof Error ? (error.message.split('\n')[1] ?? error.message) : error})`;
