@@ -4,7 +4,7 @@
 import type { Catalog } from '../catalog/catalog.ts';
 import { acquireLease, isHeld, type Lease, releaseLease, renewLease } from '../catalog/leases.ts';
 import type { Owner } from '../catalog/owner-fields.ts';
-import { ChainkeepError } from '../plumbing/errors.ts';
+import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
 import type { Logger } from '../plumbing/logger.ts';
 import type { Guard } from '../repository/guard.ts';
 import { isProvablyDead } from './owner.ts';
@@ -24,20 +24,24 @@ export interface LeaseWanted {
 
 /**
  * Runs `work` while this process holds the lease, then releases it. The lease of a dead owner is taken over at once, that of one who cannot be
- * judged after its expiry. Throws BACKUP_IN_PROGRESS, which names the holder, and whatever `work` throws.
+ * judged after its expiry. Throws BACKUP_IN_PROGRESS, which names the holder, LEASE_LOST, and whatever `work` throws.
  */
 export async function withLease<T>(catalog: Catalog, wanted: LeaseWanted, work: (guard: Guard) => Promise<T>): Promise<T> {
   const expiry = wanted.expiry ?? 60_000;
   const lease = await takeLease(catalog, wanted, expiry);
   const lost = new AbortController();
   const stop = keepAlive(catalog, lease, wanted, expiry, lost);
+  const held = async (): Promise<boolean> => !lost.signal.aborted && (await isHeld(catalog, lease.id));
   try {
-    return await work({
-      signal: lost.signal,
-      assertHeld: async () => {
-        if (lost.signal.aborted || !(await isHeld(catalog, lease.id))) throw leaseLost(lease);
-      },
-    });
+    const assertHeld = async (): Promise<void> => {
+      if (!(await held())) throw leaseLost(lease);
+    };
+    return await work({ signal: lost.signal, assertHeld });
+  } catch (error) {
+    // Whoever took the lease over has removed what was not committed: files that vanish under the work are its consequence, not the reason.
+    // When the database cannot be asked, the error keeps its own name.
+    if (isChainkeepError(error, 'STORE_FAILED') && !(await held().catch(() => true))) throw leaseLost(lease, error);
+    throw error;
   } finally {
     stop();
     await release(catalog, lease, wanted.logger);
@@ -106,10 +110,11 @@ function inProgress(lease: Lease): ChainkeepError {
   );
 }
 
-function leaseLost(lease: Lease): ChainkeepError {
+function leaseLost(lease: Lease, cause?: unknown): ChainkeepError {
   return new ChainkeepError('LEASE_LOST', `the lease of disk ${lease.disk_id} ended while it was being written`, {
     advice: 'the process was stopped or could not reach the database for too long; nothing was committed, run the backup again',
     context: { job_id: lease.job_id, vm_context_id: lease.vm_context_id, repository_id: lease.repository_id },
     retryable: true,
+    cause,
   });
 }

@@ -12,6 +12,7 @@ import type { Owner } from '../../src/catalog/owner-fields.ts';
 import { sql } from '../../src/catalog/sql.ts';
 import { type LeaseWanted, withLease } from '../../src/control/lease.ts';
 import { currentOwner } from '../../src/control/owner.ts';
+import { ChainkeepError } from '../../src/plumbing/errors.ts';
 import type { Logger } from '../../src/plumbing/logger.ts';
 import { addRepository, addVm, openScratch, setClock } from '../catalog/scratch-catalog.ts';
 
@@ -171,6 +172,18 @@ describe('a guard', () => {
       await once(guard.signal, 'abort');
       expect(guard.signal.reason).toMatchObject({ code: 'LEASE_LOST' });
     });
+  });
+
+  it('names the lost lease when files vanish under the work, and only then', async () => {
+    const { catalog, wanted } = await openSite();
+    const failure = new ChainkeepError('STORE_FAILED', 'no such file', {});
+    const failing = withLease(catalog, wanted, () => Promise.reject(failure));
+    await expect(failing).rejects.toBe(failure);
+    const losing = withLease(catalog, wanted, async () => {
+      await catalog.run(sql`delete from leases`);
+      throw failure;
+    });
+    await expect(losing).rejects.toMatchObject({ code: 'LEASE_LOST', cause: failure });
   });
 
   it('fires when the database could not be written to until the expiry, and not before', async () => {
