@@ -3,7 +3,8 @@
 
 import { mkdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import type { Campaign, Trial } from './campaign.ts';
+import type { Campaign } from './campaign.ts';
+import { withMemoryFolder } from './memory-folder.ts';
 import type { Random } from './random.ts';
 import { judgeStory } from './truth/judges.ts';
 import type { Keeper } from './truth/keeper.ts';
@@ -17,11 +18,13 @@ export const truth: Campaign = {
   about: 'random chains, each restore point read back through the program and by qemu-img from the images alone',
   small: 8,
   large: 500,
-  run: async (trial) => {
-    const figures = { points: 0, deepest: 0 };
-    for (const testCase of trial.cases()) trial.ran(testCase, await runCase(trial, testCase, figures));
-    trial.note(`${figures.points} restore points compared, in chains of up to ${figures.deepest} images`);
-  },
+  run: (trial) =>
+    withMemoryFolder(async (folder) => {
+      const figures = { points: 0, deepest: 0 };
+      for (const testCase of trial.cases())
+        trial.ran(testCase, await runCase(join(folder, String(testCase)), testCase, trial.random(testCase), figures));
+      trial.note(`${figures.points} restore points compared, in chains of up to ${figures.deepest} images`);
+    }),
 };
 
 interface Figures {
@@ -34,9 +37,7 @@ const PROGRAM_EVERY = 8;
 const LONG_EVERY = 64;
 const LONGEST = 60;
 
-async function runCase(trial: Trial, testCase: number, figures: Figures): Promise<readonly string[]> {
-  const random = trial.random(testCase);
-  const folder = join(trial.folder, String(testCase));
+async function runCase(folder: string, testCase: number, random: Random, figures: Figures): Promise<readonly string[]> {
   mkdirSync(join(folder, 'read back'), { recursive: true });
   try {
     const root = join(folder, 'repository');
