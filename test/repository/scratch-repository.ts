@@ -5,10 +5,8 @@ import { mkdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import type { DiskReader } from '../../src/disk/disk-reader.ts';
 import { createFileWriter } from '../../src/disk/file-writer.ts';
-import { openRawReader } from '../../src/disk/raw-file-reader.ts';
 import type { Clock } from '../../src/plumbing/clock.ts';
 import { ChainkeepError } from '../../src/plumbing/errors.ts';
-import { openFileSource } from '../../src/plumbing/file-source.ts';
 import type { Logger } from '../../src/plumbing/logger.ts';
 import type { BackupRequest, BackupRun, CreatedBackup } from '../../src/repository/create-backup.ts';
 import type { Guard } from '../../src/repository/guard.ts';
@@ -121,21 +119,6 @@ export async function backUp(
 ): Promise<CreatedBackup> {
   const request = requestFor(reader, change);
   return repository.runBackup(request, await repository.planBackup(request), { guard: heldGuard(), ...run });
-}
-
-/** Backs up a raw file, which is read by the workers themselves. */
-export async function backUpFile(
-  repository: Repository,
-  path: string,
-  change: Partial<BackupRequest> = {},
-  run: Partial<BackupRun> = {},
-): Promise<CreatedBackup> {
-  const reader = openRawReader(await openFileSource(path));
-  try {
-    return await backUp(repository, reader, change, run);
-  } finally {
-    await reader.close();
-  }
 }
 
 /** Restores to a new file at `target`. */
