@@ -41,7 +41,7 @@ export const ERROR_CODES = {
   SOURCE_NOT_FOUND: 'the source does not exist',
   SOURCE_UNREADABLE: 'the source cannot be opened or read',
   SOURCE_INVALID: 'the source is not a disk, or not of the format that was given',
-  SOURCE_CHANGED: 'the source changed its size while it was read',
+  SOURCE_CHANGED: 'the source was resized or written to while it was read',
   TARGET_EXISTS: 'the target exists and --force was not given',
   TARGET_INVALID: 'the target cannot be written to',
   TARGET_TOO_SMALL: 'the target device is smaller than the disk',
