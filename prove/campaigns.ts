@@ -7,7 +7,8 @@ import { fullDisk } from './full-disk.ts';
 import { images } from './images.ts';
 import { kills } from './kills.ts';
 import { power } from './power.ts';
+import { rot } from './rot.ts';
 import { systemFaults } from './system-faults.ts';
 import { truth } from './truth.ts';
 
-export const CAMPAIGNS: readonly Campaign[] = [kills, concurrency, faults, fullDisk, systemFaults, images, power, truth];
+export const CAMPAIGNS: readonly Campaign[] = [kills, concurrency, faults, fullDisk, systemFaults, images, power, rot, truth];

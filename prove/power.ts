@@ -17,7 +17,7 @@ const BY_PROGRAM = 150;
 export const power: Campaign = {
   name: 'power',
   about: 'power loss at any moment: what was acknowledged is there bit for bit, everything else is whole or absent, the next backup works',
-  small: 450,
+  small: 300,
   large: 26_000,
   run: (trial) =>
     withMemoryFolder(async (folder) => {

@@ -13,7 +13,7 @@ import { expectAllGood } from './run-small.ts';
 
 it('survives power loss', async () => {
   await expectAllGood(power);
-});
+}, 7_200_000);
 
 it('finds a program that does not sync its files, or its folders', async () => {
   await withMemoryFolder(async (folder) => {

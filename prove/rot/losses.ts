@@ -1,0 +1,75 @@
+// What only the catalog can know: the newest backup gone without a trace, or a disk as it was a backup ago. Judged through the program.
+
+import { cpSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { Random } from '../random.ts';
+import { User } from '../user.ts';
+
+const CLUSTERS = 8;
+const CLUSTER = 4096;
+
+interface Loss {
+  readonly what: string;
+  /** `before`: the folder of the disk as it was before the last backup. */
+  readonly lose: (folder: string, newest: string, before: string) => void;
+}
+
+const ALL: readonly Loss[] = [
+  {
+    what: 'every file of the newest backup',
+    lose: (folder, newest) => {
+      for (const name of readdirSync(folder)) if (name.startsWith(`${newest}.`)) rmSync(join(folder, name));
+    },
+  },
+  { what: 'the sidecar of the newest backup', lose: (folder, newest) => rmSync(join(folder, `${newest}.json`)) },
+  {
+    what: 'the last day of the whole disk',
+    lose: (folder, _newest, before) => {
+      rmSync(folder, { recursive: true });
+      cpSync(before, folder, { recursive: true });
+    },
+  },
+];
+
+export const LOSSES = ALL.length;
+
+interface Outcome {
+  readonly backup_id: string;
+  readonly vm_context_id: string;
+}
+
+interface Answer {
+  readonly damaged?: readonly { readonly backup_id: string; readonly affects: readonly string[] }[];
+}
+
+export async function judgeLosses(folder: string, index: number): Promise<string[]> {
+  const loss = ALL[index];
+  if (!loss) throw new RangeError(`there is no loss ${index}`);
+  mkdirSync(folder);
+  const user = new User(join(folder, 'home'));
+  const disk = join(folder, 'disk.img');
+  const random = new Random(index);
+  const take = async (): Promise<Outcome> => {
+    writeFileSync(disk, random.bytes(CLUSTERS * CLUSTER));
+    const [outcome] = [await user.json<Outcome | Outcome[]>('backup', disk, '--vm', 'web')].flat();
+    if (!outcome) throw new Error('a backup without an outcome');
+    return outcome;
+  };
+  const { vm_context_id: vm } = await take();
+  const rest = join(user.home, 'repositories/default/vms', vm, 'disk-0');
+  const before = join(folder, 'before');
+  cpSync(rest, before, { recursive: true });
+  const { backup_id: newest } = await take();
+  loss.lose(rest, newest, before);
+  const faults: string[] = [];
+  const verified = await user.run('verify', '--repo', 'default', '--json');
+  const { damaged = [] }: Answer = verified.stdout === '' ? {} : JSON.parse(verified.stdout);
+  const named = new Set(damaged.flatMap(({ affects }) => affects));
+  if (verified.code !== 1 || !named.has(newest)) faults.push(`verify ended with ${verified.code} and names ${[...named].join()}`);
+  if (named.size > 1) faults.push(`verify also names ${[...named].join()}`);
+  const target = join(folder, 'restored.img');
+  const restored = await user.run('restore', newest, target);
+  if (restored.code !== 1 || readdirSync(dirname(target)).some((name) => name.includes('restored')))
+    faults.push(`the restore ended with ${restored.code}`);
+  return faults.map((fault) => `lost: ${loss.what}: ${fault}`);
+}
