@@ -9,6 +9,7 @@ import { removePartialFile } from '../disk/file-writer.ts';
 import { isoTime } from '../plumbing/clock.ts';
 import { isChainkeepError } from '../plumbing/errors.ts';
 import { type Logger, silentLogger } from '../plumbing/logger.ts';
+import type { Guard } from '../repository/guard.ts';
 import type { DiskPlace } from '../repository/layout.ts';
 import type { Repository } from '../repository/repository.ts';
 import { backupRow } from './kinds/backup-row.ts';
@@ -82,6 +83,23 @@ export async function settleDisk(
     const settled = await settleOne(repository, row, place, id);
     if (settled.status === 'completed') await completeBackup(catalog, settled.backup);
     else await updateBackupJob(catalog, id, { status: 'failed', error_message: settled.message, completed_at: isoTime(clock.now()) });
+  }
+}
+
+/**
+ * Finishes the deletes on this disk that had begun when their process lost its lease: stopped, it may go on at any time, and would take away what
+ * was built on meanwhile. Only the one writer, who holds the lease, may call it, before he chooses a parent.
+ */
+export async function finishDeletes(environment: JobEnvironment, repository: Repository, place: DiskPlace, guard: Guard): Promise<void> {
+  for (const { job_type: type, metadata } of await listTrackedJobs(environment.catalog, { statuses: ['running'] })) {
+    const { repository_id, vm_context_id, disk_id, backup_id: id } = metadata ?? {};
+    const here = repository_id === repository.id && vm_context_id === place.vmContextId && disk_id === place.diskId;
+    if (type !== 'delete' || metadata?.delete_begun !== true || !here || typeof id !== 'string') continue;
+    const { sidecars, damaged } = await repository.readDisk(place);
+    if (damaged.has(id) || sidecars.some((sidecar) => sidecar.backup_id === id)) {
+      await repository.runDelete(await repository.planDelete(place, id), guard);
+      await deleteBackupJob(environment.catalog, id);
+    }
   }
 }
 

@@ -15,7 +15,7 @@ import type { OpenedSource } from '../../source/open-source.ts';
 import { openSource } from '../../source/open-source.ts';
 import { startWorkersAhead } from '../../transfer/idle-workers.ts';
 import type { JobContext } from '../job.ts';
-import { settleDisk } from '../recover.ts';
+import { finishDeletes, settleDisk } from '../recover.ts';
 import { runJob } from '../runner.ts';
 import { backupRow } from './backup-row.ts';
 import { fateOf, type JobEnvironment } from './job-environment.ts';
@@ -137,6 +137,7 @@ async function runDisk(run: Run, repository: Repository, disk: Disk, job: JobCon
   return withLease(catalog, lease, async (guard) => {
     const began = environment.clock.monotonic();
     await settleDisk(environment, repository, row, place);
+    await finishDeletes(environment, repository, place, guard);
     const request = await requestFor(run, repository, disk);
     const plan = await job.step(`disk ${disk.diskId}: plan`, async () => {
       const removed = await repository.removeRubbish(place, guard, (id) => fateOf(environment, id));

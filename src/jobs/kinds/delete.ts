@@ -50,6 +50,9 @@ export async function deleteBackup(
         });
         const wait = { owner, limit: READERS_MS, signal: job.signal, logger: job.logger };
         await job.step('readers', () => waitForReaders(catalog, backup.id, wait));
+        // Whoever takes the lease over from here on finishes the delete before he builds on this disk (recover.ts); who took it before is seen
+        // by the guard, right before the sidecar goes.
+        await job.setMetadata({ delete_begun: true });
         await job.step('repository', () => repository.runDelete(plan, guard));
         await job.step('catalog', () => deleteBackupJob(catalog, backup.id));
         return plan.freedBytes;
