@@ -1,6 +1,7 @@
 // Campaign "system-faults": the whole program through the launcher, each system call of a backup, verify, restore and delete failing in turn
 // (strace), once and for good; reads and writes that do only a part; files that may not grow. Store operations in process: campaign "faults".
 
+import { existsSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Campaign, Trial } from './campaign.ts';
@@ -11,6 +12,9 @@ import { ACTIONS, type Action, type Story, tellStory } from './system-faults/sto
 import { type Ended, LAUNCHER, start } from './user.ts';
 
 const SHORT_IO = fileURLToPath(new URL('./system-faults/short-io.ts', import.meta.url));
+const FAIL_SYNC = fileURLToPath(new URL('./system-faults/fail-sync.ts', import.meta.url));
+/** More than any of the commands does; those that a run does not come to are left out of it. */
+const SYNCS = [1, 2, 3, 4, 5, 6, 7, 8];
 const SHORT = ['half', '1000', '4095'] as const;
 /** Bytes that no file may pass: a write that crosses the limit is short, the next one fails. The database is smaller than all of them. */
 const LIMITS = [600_000, 650_001, 700_777];
@@ -51,6 +55,7 @@ async function findCases(trial: Trial, story: Story): Promise<Case[]> {
     const files = story.files(action);
     const faults = await findFaults(story.user, args, files, () => story.begin(action), trace);
     cases.push(...faults.map((fault) => straceCase(action, fault, trace)));
+    if (action !== 'verify') cases.push(...SYNCS.map((nth) => syncCase(action, nth, join(trial.folder, 'hit'))));
     cases.push(...SHORT.map((short) => shortCase(action, short)));
     cases.push(...LIMITS.map((limit) => limitCase(action, limit)));
   }
@@ -66,6 +71,22 @@ function straceCase(action: Action, fault: Fault, trace: string): Case {
       const args = story.begin(action);
       const { ended, injected } = await attack(story.user, args, fault, story.files(action), trace);
       return judgeRun(story, action, { ended, injected });
+    },
+  };
+}
+
+/** A second fsync of the same file would succeed, and its bytes are lost all the same. */
+function syncCase(action: Action, nth: number, hit: string): Case {
+  return {
+    action,
+    what: `fsync number ${nth} of its own files fails with EIO`,
+    run: async (story) => {
+      rmSync(hit, { force: true });
+      const env = { NODE_OPTIONS: `--import=${FAIL_SYNC}`, CHAINKEEP_PROVE_FAIL_SYNC: String(nth), CHAINKEEP_PROVE_HIT: hit };
+      const ended = await runWith(story, story.begin(action), [], env);
+      const wasHit = existsSync(hit);
+      const said = wasHit && ended.code === 0 ? ['ended well though an fsync had failed'] : [];
+      return [...said, ...(await judgeRun(story, action, { ended, injected: [], harmless: !wasHit }))];
     },
   };
 }
