@@ -11,7 +11,7 @@ export const kills: Campaign = {
   name: 'kills',
   about:
     'SIGKILL at every fsync, rename, link, unlink and database commit, and at random moments; nothing completed is lost, the next run works',
-  small: 10,
+  small: 8,
   large: 300,
   run: async (trial) => {
     const story = new Story(trial.folder);
