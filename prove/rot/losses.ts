@@ -1,7 +1,15 @@
 // What only the catalog can know: the newest backup gone without a trace, or a disk as it was a backup ago. Judged through the program.
 
-import { cpSync, mkdirSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
-import { dirname, join } from 'node:path';
+import { cpSync, mkdirSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { basename, dirname, join } from 'node:path';
+import { openRawReader } from '../../src/disk/raw-file-reader.ts';
+import { systemClock } from '../../src/plumbing/clock.ts';
+import { silentLogger } from '../../src/plumbing/logger.ts';
+import { MARKER_NAME } from '../../src/repository/layout.ts';
+import { openRepository } from '../../src/repository/repository.ts';
+import { openLocalStore } from '../../src/store/local/local-store.ts';
+import { bytesSource } from '../../test/repository/model-disk.ts';
+import { heldGuard, requestFor } from '../../test/repository/scratch-repository.ts';
 import { Random } from '../random.ts';
 import { User } from '../user.ts';
 
@@ -11,7 +19,7 @@ const CLUSTER = 4096;
 interface Loss {
   readonly what: string;
   /** `before`: the folder of the disk as it was before the last backup. */
-  readonly lose: (folder: string, newest: string, before: string) => void;
+  readonly lose: (folder: string, newest: string, before: string) => void | Promise<void>;
 }
 
 const ALL: readonly Loss[] = [
@@ -29,7 +37,23 @@ const ALL: readonly Loss[] = [
       cpSync(before, folder, { recursive: true });
     },
   },
+  { what: 'the newest backup, for an earlier life of the same id', lose: (folder, newest) => replaceWhole(folder, newest) },
 ];
+
+/** Puts a whole, good backup of another disk in the place of one. */
+async function replaceWhole(folder: string, id: string): Promise<void> {
+  const root = join(folder, '../../..');
+  const { repository_id: repositoryId, owner: installationId } = JSON.parse(readFileSync(join(root, MARKER_NAME), 'utf8'));
+  const store = await openLocalStore(root, { create: false });
+  const repository = await openRepository({ store, clock: systemClock, logger: silentLogger, repositoryId, installationId });
+  const place = { vmContextId: basename(dirname(folder)), diskId: 0 };
+  const disk = new Random(77).bytes(CLUSTERS * CLUSTER);
+  const request = requestFor(openRawReader(bytesSource(disk)), { place, type: 'full' });
+  const plan = await repository.planBackup(request);
+  for (const name of readdirSync(folder)) if (name.startsWith(`${id}.`)) rmSync(join(folder, name));
+  await repository.runBackup(request, { ...plan, backupId: id }, { guard: heldGuard() });
+  await repository.close();
+}
 
 export const LOSSES = ALL.length;
 
@@ -60,7 +84,7 @@ export async function judgeLosses(folder: string, index: number): Promise<string
   const before = join(folder, 'before');
   cpSync(rest, before, { recursive: true });
   const { backup_id: newest } = await take();
-  loss.lose(rest, newest, before);
+  await loss.lose(rest, newest, before);
   const faults: string[] = [];
   const verified = await user.run('verify', '--repo', 'default', '--json');
   const { damaged = [] }: Answer = verified.stdout === '' ? {} : JSON.parse(verified.stdout);

@@ -23,6 +23,8 @@ export interface NamedDamage extends FoundDamage {
 export interface VerifiedBackup {
   readonly backupId: string;
   readonly damage: readonly NamedDamage[];
+  /** As its sidecar says; null where that cannot be read. */
+  readonly contentRoot: string | null;
   readonly clusters: number;
   readonly bytes: number;
 }
@@ -76,7 +78,13 @@ async function verifyBackup(context: RepositoryContext, folder: DiskFolder, side
     for (const damage of [...image.damage, ...more]) {
       precise.push({ ...damage, backupId: sidecar.backup_id, affects: await affected(context, folder, sidecar.backup_id, damage) });
     }
-    return { backupId: sidecar.backup_id, damage: precise, clusters: image.clusters, bytes: image.bytes };
+    return {
+      backupId: sidecar.backup_id,
+      damage: precise,
+      contentRoot: sidecar.content_root,
+      clusters: image.clusters,
+      bytes: image.bytes,
+    };
   } finally {
     await digests.close();
   }
@@ -126,7 +134,8 @@ async function checkContentRoot(
 
 function nameDamage(folder: DiskFolder, backupId: string, damage: readonly FoundDamage[]): VerifiedBackup {
   const affects = allHit(folder, backupId);
-  return { backupId, damage: damage.map((found) => ({ ...found, backupId, affects })), clusters: 0, bytes: 0 };
+  const contentRoot = folder.sidecars.find((sidecar) => sidecar.backup_id === backupId)?.content_root ?? null;
+  return { backupId, damage: damage.map((found) => ({ ...found, backupId, affects })), contentRoot, clusters: 0, bytes: 0 };
 }
 
 function allHit(folder: DiskFolder, backupId: string): string[] {

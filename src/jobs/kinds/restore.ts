@@ -9,11 +9,13 @@ import { ChainkeepError } from '../../plumbing/errors.ts';
 import { silentLogger } from '../../plumbing/logger.ts';
 import { realPlace } from '../../plumbing/real-place.ts';
 import type { OpenedBackup } from '../../repository/open-backup.ts';
+import type { Repository } from '../../repository/repository.ts';
 import { restoreBackup } from '../../repository/restore-backup.ts';
 import { findWriter } from '../../source/image-locks.ts';
 import { startWorkersAhead } from '../../transfer/idle-workers.ts';
 import { runJob } from '../runner.ts';
 import { type JobEnvironment, readingOf } from './job-environment.ts';
+import { findReplaced } from './replaced-backup.ts';
 
 export async function restore(
   environment: JobEnvironment,
@@ -32,12 +34,11 @@ export async function restore(
   if (kind !== 'device') await refuseRepositories(environment, target);
   if (!input.dry_run) startWorkersAhead();
   const row = await environment.repositories.getRepository(backup.repository_id);
-  const place = { vmContextId: backup.vm_context_id, diskId: backup.disk_id };
   const chain = await chainInCatalog(environment, backup);
   const began = environment.clock.monotonic();
   if (input.dry_run) {
     const { repository } = await environment.repositories.openRepository(row, silentLogger);
-    const opened = await repository.openBackup(place, backup.id);
+    const opened = await openKnown(repository, backup);
     await opened.close();
     await repository.close();
     return outcome(null, opened, target, { bytesRead: 0, bytesWritten: 0 }, 0);
@@ -52,7 +53,7 @@ export async function restore(
     withReading(environment.catalog, readingOf(environment, row.id, chain, job), async () => {
       const { repository } = await environment.repositories.openRepository(row, job.logger);
       try {
-        const opened = await job.step('open', () => repository.openBackup(place, backup.id));
+        const opened = await job.step('open', () => openKnown(repository, backup));
         try {
           const bytes = await job.step('transfer', async () => {
             // A kill leaves the partial file; whoever settles this job removes it.
@@ -73,6 +74,15 @@ export async function restore(
     }),
   );
   return outcome(jobId, result.opened, target, result.bytes, Math.round(environment.clock.monotonic() - began));
+}
+
+/** Throws CHAIN_CORRUPT for a backup that is good and not the one that was taken. */
+async function openKnown(repository: Repository, backup: BackupJob): Promise<OpenedBackup> {
+  const opened = await repository.openBackup({ vmContextId: backup.vm_context_id, diskId: backup.disk_id }, backup.id);
+  const replaced = findReplaced(backup, opened.sidecar.content_root);
+  if (!replaced) return opened;
+  await opened.close();
+  throw replaced;
 }
 
 /** All backups that are read, as far as the catalog knows them: those of the chain that are not younger. */

@@ -9,11 +9,13 @@ import { withReading } from '../../control/reading.ts';
 import { isoTime } from '../../plumbing/clock.ts';
 import type { DiskPlace } from '../../repository/layout.ts';
 import type { Repository } from '../../repository/repository.ts';
-import type { NamedDamage } from '../../repository/verify-disk.ts';
+import type { NamedDamage, VerifiedBackup } from '../../repository/verify-disk.ts';
+import { damageOf } from '../../repository/verify-image.ts';
 import { startWorkersAhead } from '../../transfer/idle-workers.ts';
 import type { JobContext } from '../job.ts';
 import { runJob } from '../runner.ts';
 import { type JobEnvironment, readingOf } from './job-environment.ts';
+import { findReplaced } from './replaced-backup.ts';
 
 /** What to verify, resolved: in each repository the disks, and of each disk these backups (all of them without). */
 export interface VerifyScope {
@@ -100,8 +102,9 @@ async function verifyPlace(
     tally.checked++;
     tally.clusters += verified.clusters;
     tally.bytes += verified.bytes;
-    const good = verified.damage.length === 0;
-    for (const damage of verified.damage) report(damage, job, tally);
+    const found = [...verified.damage, ...replaced(expected, verified)];
+    const good = found.length === 0;
+    for (const damage of found) report(damage, job, tally);
     await remember(environment, expected, verified.backupId, good, quick);
   }
   // A backup that is gone leaves no trace in the repository; only the catalog knows that there was one.
@@ -111,6 +114,15 @@ async function verifyPlace(
     report({ backupId: row.id, code: 'BACKUP_NOT_FOUND', message, guestOffset: null, length: null, affects: [row.id] }, job, tally);
     await remember(environment, expected, row.id, false, false);
   }
+}
+
+/** Who stands on it does not fit on it any more, and is named by itself. */
+function replaced(expected: readonly BackupJob[], { backupId, contentRoot }: VerifiedBackup): NamedDamage[] {
+  const error = findReplaced(
+    expected.find((row) => row.id === backupId),
+    contentRoot,
+  );
+  return error ? [{ ...damageOf(error), backupId, affects: [backupId] }] : [];
 }
 
 /** Deletes go on while a verify runs, and what they take away is no damage. */
