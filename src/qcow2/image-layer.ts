@@ -32,7 +32,7 @@ export class ImageLayer implements DiskReader {
   readonly #image: MappedImage;
   #codec: ClusterCodec | undefined;
   /** The cluster that was expanded last: small reads in a row come from the same one. */
-  #expanded: { readonly hostOffset: number; readonly bytes: Uint8Array } | undefined;
+  #expanded: { readonly hostOffset: number; readonly storedLength: number; readonly bytes: Uint8Array } | undefined;
 
   constructor({ source, header, firstBytes, strict, cache }: LayerOptions) {
     this.name = source.name;
@@ -41,7 +41,7 @@ export class ImageLayer implements DiskReader {
     this.source = source;
     const tables = new TableReader(source, cache);
     keepFirstL1Page(tables, header, firstBytes);
-    this.#image = { header, fileSize: source.size, tables, strict };
+    this.#image = { header, fileSize: source.size, tables, strict, tablesPerPage: new Map() };
   }
 
   async *mapping(range: ByteRange): AsyncGenerator<Mapping> {
@@ -100,10 +100,12 @@ export class ImageLayer implements DiskReader {
 
   /** The whole cluster: in `target` where that is one, else in memory of its own. */
   async #expand(mapping: Mapping, target: Uint8Array): Promise<Uint8Array> {
-    if (this.#expanded?.hostOffset === mapping.hostOffset) return this.#expanded.bytes;
+    const { hostOffset, storedLength } = mapping;
+    // Two entries may name one place with different lengths, and the shorter may cut the stream off.
+    if (this.#expanded?.hostOffset === hostOffset && this.#expanded.storedLength === storedLength) return this.#expanded.bytes;
     const { clusterSize, compressionType } = this.header;
-    const stored = new Uint8Array(mapping.storedLength);
-    await this.source.read(stored, mapping.hostOffset);
+    const stored = new Uint8Array(storedLength);
+    await this.source.read(stored, hostOffset);
     const whole = target.length === clusterSize;
     const bytes = whole ? target : new Uint8Array(clusterSize);
     this.#codec ??= createClusterCodec();
@@ -112,7 +114,7 @@ export class ImageLayer implements DiskReader {
     } catch (error) {
       throw this.#unreadable(mapping, error);
     }
-    if (!whole) this.#expanded = { hostOffset: mapping.hostOffset, bytes };
+    if (!whole) this.#expanded = { hostOffset, storedLength, bytes };
     return bytes;
   }
 

@@ -37,6 +37,8 @@ export interface MappedImage {
   readonly tables: TableReader;
   /** Refuse breaches of the format that QEMU's reader ignores. */
   readonly strict: boolean;
+  /** L2 tables that the pages of the L1 table name, by the index of the page's first entry: of those that were looked at so far. */
+  readonly tablesPerPage: Map<number, number>;
 }
 
 /** The mappings of `range`, which lies inside the disk, in order and without gaps. Throws QCOW2_INVALID where one cannot be read. */
@@ -143,7 +145,24 @@ async function loadL1Page(image: MappedImage, index: number): Promise<L1Page> {
   const count = Math.min(perPage, l1Size - first);
   const [view] = await image.tables.load([l1Offset + first * L1_ENTRY_LENGTH], count * L1_ENTRY_LENGTH);
   if (!view) throw new RangeError(`no L1 page for entry ${index}`);
+  if (!image.tablesPerPage.has(first)) countNamedTables(image, { view, first, count });
   return { view, first, count };
+}
+
+/**
+ * Every L2 table needs a cluster of its own. Counted for the image and not per walk: whoever reads a disk range by range would follow one
+ * table of a small file through 64 TiB.
+ */
+function countNamedTables({ header, fileSize, tablesPerPage }: MappedImage, { view, first, count }: L1Page): void {
+  let named = 0;
+  for (let at = 0; at < count * L1_ENTRY_LENGTH; at += L1_ENTRY_LENGTH) {
+    if (view.getUint32(at) !== 0 || view.getUint32(at + 4) !== 0) named += 1;
+  }
+  const all = [...tablesPerPage.values()].reduce((sum, other) => sum + other, named);
+  if (all * header.clusterSize > fileSize) {
+    throw invalidImage(`the image maps more tables than its file of ${fileSize} bytes can hold: clusters are used again and again`);
+  }
+  tablesPerPage.set(first, named);
 }
 
 /** How many entries from `index` on have no L2 table. */

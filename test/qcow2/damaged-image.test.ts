@@ -138,6 +138,17 @@ describe('a file that is too short', () => {
     expect((await failure(readCluster(short, 2, 1000))).message).toMatch(/not all inside/);
   });
 
+  it('as an entry says it is fails that cluster, also right after another entry gave the same stream whole', async () => {
+    const { bytes, l2 } = imageWithData();
+    const stored = deflateRawSync(noise(CLUSTER, 5).fill(0, CLUSTER / 2));
+    stored.copy(bytes, DATA);
+    writeCompressedEntry(l2, 1, 16, DATA, stored.length);
+    writeCompressedEntry(l2, 2, 16, DATA, 100);
+    const image = await open(bytes);
+    expect((await readCluster(image, 1, 10)).equals(noise(10, 5))).toBe(true);
+    expect((await failure(readCluster(image, 2, 10))).message).toMatch(/ends too early/);
+  });
+
   it('in the middle of a compressed stream fails that cluster', async () => {
     const { bytes, l2 } = imageWithData();
     const stored = deflateRawSync(noise(CLUSTER, 5).fill(0, CLUSTER / 2));
@@ -235,6 +246,13 @@ describe('extended L2 entries', () => {
 });
 
 describe('images that would grow without end', () => {
+  it('are refused also by who reads range by range', async () => {
+    const { bytes, l1 } = craftImage({ size: 1024 ** 4, l1Size: 2048 }, 1);
+    for (let index = 0; index < 2048; index += 1) writeL1Entry(l1, index, PLACE.l2 * CLUSTER);
+    const image = await open(bytes);
+    expect((await failure(extents(image, 0, CLUSTER))).message).toMatch(/maps more tables than its file/);
+  });
+
   it('are refused where one L2 table serves a terabyte', async () => {
     const { bytes, l1 } = craftImage({ size: 1024 ** 4, l1Size: 2048 }, 1);
     for (let index = 0; index < 2048; index += 1) writeL1Entry(l1, index, PLACE.l2 * CLUSTER);
