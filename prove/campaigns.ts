@@ -4,6 +4,7 @@ import type { Campaign } from './campaign.ts';
 import { concurrency } from './concurrency.ts';
 import { faults } from './faults.ts';
 import { fullDisk } from './full-disk.ts';
+import { imageBombs } from './image-bombs.ts';
 import { images } from './images.ts';
 import { kills } from './kills.ts';
 import { power } from './power.ts';
@@ -11,4 +12,4 @@ import { rot } from './rot.ts';
 import { systemFaults } from './system-faults.ts';
 import { truth } from './truth.ts';
 
-export const CAMPAIGNS: readonly Campaign[] = [kills, concurrency, faults, fullDisk, systemFaults, images, power, rot, truth];
+export const CAMPAIGNS: readonly Campaign[] = [kills, concurrency, faults, fullDisk, systemFaults, images, power, rot, truth, imageBombs];

@@ -25,7 +25,11 @@ export async function runFuzz(task: FuzzTask, heard: Heard): Promise<void> {
 /** The number of the next case that is to run. */
 function runChild(task: FuzzTask, heard: Heard): Promise<number> {
   const { NODE_V8_COVERAGE: _, ...env } = process.env;
-  const child = fork(CHILD, [JSON.stringify(task)], { env, stdio: ['ignore', 'ignore', 'pipe', 'ipc'], execArgv: [] });
+  const child = fork(CHILD, [JSON.stringify(task)], {
+    env,
+    stdio: ['ignore', 'ignore', 'pipe', 'ipc'],
+    execArgv: ['--expose-gc', '--max-semi-space-size=8'],
+  });
   let stderr = '';
   let hanging = false;
   let reported = task.from;
