@@ -5,6 +5,7 @@ import { concurrency } from './concurrency.ts';
 import { faults } from './faults.ts';
 import { fullDisk } from './full-disk.ts';
 import { imageBombs } from './image-bombs.ts';
+import { imageNames } from './image-names.ts';
 import { images } from './images.ts';
 import { kills } from './kills.ts';
 import { power } from './power.ts';
@@ -12,4 +13,4 @@ import { rot } from './rot.ts';
 import { systemFaults } from './system-faults.ts';
 import { truth } from './truth.ts';
 
-export const CAMPAIGNS: readonly Campaign[] = [kills, concurrency, faults, fullDisk, systemFaults, images, power, rot, truth, imageBombs];
+export const CAMPAIGNS: readonly Campaign[] = [kills, concurrency, faults, fullDisk, systemFaults, images, power, rot, truth, imageBombs, imageNames];
