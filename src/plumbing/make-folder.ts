@@ -29,7 +29,14 @@ function tryMake(path: string, mode: number): boolean {
 }
 
 function syncFolder(path: string): void {
-  const descriptor = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  let descriptor: number;
+  try {
+    descriptor = openSync(path, constants.O_RDONLY | constants.O_DIRECTORY);
+  } catch (error) {
+    // A folder of others where this user may make names and not read them: nothing can be synced through it, and the user cannot change that.
+    if (systemCode(error) === 'EACCES') return;
+    throw error;
+  }
   try {
     fsyncSync(descriptor);
   } finally {
