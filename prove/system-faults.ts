@@ -6,6 +6,7 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import type { Campaign, Trial } from './campaign.ts';
 import { attempt } from './judge.ts';
+import { withMemoryFolder } from './memory-folder.ts';
 import { attack, type Fault, findFaults } from './system-faults/inject.ts';
 import { judgeRun } from './system-faults/judge-run.ts';
 import { ACTIONS, type Action, type Story, tellStory } from './system-faults/story.ts';
@@ -29,33 +30,35 @@ export const systemFaults: Campaign = {
   name: 'system-faults',
   about:
     'system calls of the whole program fail one by one: never a false success, a clear error, nothing earlier lost, the next run is good',
-  small: 10,
+  small: 8,
   large: 400,
-  run: async (trial) => {
-    const story = await tellStory(trial.folder, trial.random(0));
-    const cases = await findCases(trial, story);
-    trial.note(`${cases.length} faults are possible in ${ACTIONS.length} commands`);
-    for (const number of trial.cases(cases.length)) {
-      const chosen = cases[number];
-      if (!chosen) throw new RangeError(`there are ${cases.length} faults, none is number ${number}`);
-      const found = await attempt('unexpected', () => chosen.run(story));
-      trial.ran(
-        number,
-        found.map((fault) => `${chosen.action}, ${chosen.what}: ${fault}`),
-      );
-    }
-  },
+  run: (trial) => withMemoryFolder((folder) => runCases(trial, folder)),
 };
 
-async function findCases(trial: Trial, story: Story): Promise<Case[]> {
+async function runCases(trial: Trial, folder: string): Promise<void> {
+  const story = await tellStory(folder, trial.random(0));
+  const cases = await findCases(folder, story);
+  trial.note(`${cases.length} faults are possible in ${ACTIONS.length} commands`);
+  for (const number of trial.cases(cases.length)) {
+    const chosen = cases[number];
+    if (!chosen) throw new RangeError(`there are ${cases.length} faults, none is number ${number}`);
+    const found = await attempt('unexpected', () => chosen.run(story));
+    trial.ran(
+      number,
+      found.map((fault) => `${chosen.action}, ${chosen.what}: ${fault}`),
+    );
+  }
+}
+
+async function findCases(folder: string, story: Story): Promise<Case[]> {
   const cases: Case[] = [];
-  const trace = join(trial.folder, 'trace');
+  const trace = join(folder, 'trace');
   for (const action of ACTIONS) {
     const args = story.begin(action);
     const files = story.files(action);
     const faults = await findFaults(story.user, args, files, () => story.begin(action), trace);
     cases.push(...faults.map((fault) => straceCase(action, fault, trace)));
-    if (action !== 'verify') cases.push(...SYNCS.map((nth) => syncCase(action, nth, join(trial.folder, 'hit'))));
+    if (action !== 'verify') cases.push(...SYNCS.map((nth) => syncCase(action, nth, join(folder, 'hit'))));
     cases.push(...SHORT.map((short) => shortCase(action, short)));
     cases.push(...LIMITS.map((limit) => limitCase(action, limit)));
   }
