@@ -48,6 +48,7 @@ export async function attack(image: HostileImage, random: Random): Promise<Attac
     if (report && report.corruptions + report.checkErrors === 0 && attacker.tableRefusals > 0)
       attacker.blame(`check finds nothing wrong, but ${attacker.tableRefusals} clusters cannot be read`);
   }
+  await opened?.close();
   return { faults: attacker.faults, opened: opened !== undefined, read: attacker.read, refused: attacker.refused };
 }
 
