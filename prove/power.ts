@@ -18,7 +18,7 @@ export const power: Campaign = {
   name: 'power',
   about: 'power loss at any moment: what was acknowledged is there bit for bit, everything else is whole or absent, the next backup works',
   // Draws. At first half of them are states not seen before, after many a third: 80 000 make more than 20 000 states.
-  small: 300,
+  small: 200,
   large: 80_000,
   run: (trial) =>
     withMemoryFolder(async (folder) => {

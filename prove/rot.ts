@@ -21,7 +21,7 @@ interface Place {
 export const rot: Campaign = {
   name: 'rot',
   about: 'bit rot: every damage of a repository is found, the right restore points are named, nothing wrong is restored, no false alarm',
-  small: 120,
+  small: 80,
   large: 1_000_000,
   run: (trial) =>
     withMemoryFolder(async (folder) => {
