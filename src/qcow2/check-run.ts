@@ -34,6 +34,7 @@ export class CheckRun {
   /** Clusters of the file that have a refcount or could have one. */
   readonly clusters: number;
   #tablesLeft: number;
+  #page: { readonly offset: number; readonly view: DataView } | undefined;
 
   constructor(image: CheckedImage, findings: CheckFindings, window: HostClusters) {
     this.header = image.header;
@@ -51,6 +52,14 @@ export class CheckRun {
 
   structural(kind: ProblemKind, message: string, count = 1): void {
     if (this.firstPass) this.findings.add(kind, message, count);
+  }
+
+  /** A page of the refcount table. It is asked for entry by entry, a million times for a large one, so the last one is kept here. */
+  async refcountPage(offset: number, length: number): Promise<DataView | undefined> {
+    if (this.#page?.offset === offset) return this.#page.view;
+    const [view] = await this.tables.load([offset], length);
+    this.#page = view && { offset, view };
+    return view;
   }
 
   /** May one more L2 table be looked at? */

@@ -73,7 +73,7 @@ async function locateBlock(run: CheckRun, index: number): Promise<number> {
   const at = index * REFCOUNT_TABLE_ENTRY_LENGTH;
   if (at >= length) return 0;
   const page = Math.floor(at / PAGE_BYTES) * PAGE_BYTES;
-  const [view] = await run.tables.load([refcountTableOffset + page], Math.min(PAGE_BYTES, length - page));
+  const view = await run.refcountPage(refcountTableOffset + page, Math.min(PAGE_BYTES, length - page));
   if (!view) return 0;
   const { blockOffset, fault } = readRefcountTableEntry(view, (at - page) / REFCOUNT_TABLE_ENTRY_LENGTH, clusterBits);
   return fault === undefined && blockOffset + clusterSize <= run.fileSize ? blockOffset : 0;
