@@ -1,9 +1,9 @@
-// The three changes of a backup's row that change its chain too: it is complete, it is deleted, its repository is forgotten.
+// The changes of a backup's row that change its chain too: it is complete, it is deleted (or half of it is), its repository is forgotten.
 // It must not be called before the repository has done its part: the sidecar is the commit, the row follows.
 
 import { ChainkeepError } from '../plumbing/errors.ts';
 import { refreshChain } from './backup-chains.ts';
-import { BACKUP_JOBS, type BackupJob, findBackupJob, listDependents, type NewBackupJob } from './backup-jobs.ts';
+import { BACKUP_JOBS, type BackupJob, findBackupJob, listDependents, type NewBackupJob, updateBackupJob } from './backup-jobs.ts';
 import type { Catalog } from './catalog.ts';
 import { sql } from './sql.ts';
 import { insert, remove, update } from './table.ts';
@@ -36,6 +36,16 @@ export function deleteBackupJob(catalog: Catalog, id: string): Promise<void> {
     await update(unit, BACKUP_JOBS, { parent_backup_id: null }, sql`parent_backup_id = ${id}`);
     if (backup.chain_id !== null) await refreshChain(unit, backup.chain_id, id);
     await remove(unit, BACKUP_JOBS, sql`id = ${id}`);
+  });
+}
+
+/** The backup has lost its sidecar to a delete that did not end: it is none any more, and what is left of its files is rubbish. */
+export function uncommitBackup(catalog: Catalog, id: string, reason: string): Promise<void> {
+  return catalog.transaction(async (unit) => {
+    const backup = await findBackupJob(unit, id);
+    if (!backup) return;
+    await updateBackupJob(unit, id, { status: 'failed', error_message: reason });
+    if (backup.chain_id !== null) await refreshChain(unit, backup.chain_id);
   });
 }
 

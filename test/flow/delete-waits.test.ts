@@ -1,8 +1,9 @@
 // A delete takes nothing away under a restore or a verify that reads it: it waits, and says for whom.
 
 import { readFileSync, writeFileSync } from 'node:fs';
+import { dirname } from 'node:path';
 import { expect, it } from 'vitest';
-import { noise, scratchHome } from './scratch-home.ts';
+import { noise, refusal, scratchHome } from './scratch-home.ts';
 
 it('a backup that is being restored is deleted afterwards', async ({ onTestFinished }) => {
   const user = scratchHome(onTestFinished);
@@ -36,4 +37,27 @@ it('a reader that was killed keeps nothing from being deleted', async ({ onTestF
   await verify.ended;
   await user.json('delete', full);
   expect(await user.list()).toEqual([]);
+});
+
+it('a delete that fails behind the sidecar leaves no backup that is none, and its rest goes with the next run', async ({
+  onTestFinished,
+}) => {
+  const user = scratchHome(onTestFinished);
+  const disk = user.path('disk.img');
+  writeFileSync(disk, noise(1 << 20, 1));
+  const { backup_id: full } = await user.backup(disk, 'vm');
+  writeFileSync(disk, noise(1000, 2), { flag: 'r+' });
+  const { backup_id: newest } = await user.backup(disk, 'vm');
+  const faulty = user.startWithFault('fsync:error=EIO:when=1', dirname(user.image(newest)), 'delete', newest, '--json');
+  refusal(await faulty.ended, 'STORE_FAILED');
+  expect(await user.list()).toMatchObject([
+    { backup_id: newest, status: 'failed' },
+    { backup_id: full, status: 'completed' },
+  ]);
+  const next = await user.backup(disk, 'vm');
+  expect(next).toMatchObject({ backup_type: 'incremental', parent_backup_id: full });
+  expect(user.files().filter((file) => file.includes(newest))).toEqual([]);
+  await user.verifyAll();
+  await user.json('delete', newest);
+  expect((await user.list()).map((backup) => backup.backup_id)).toEqual([next.backup_id, full]);
 });

@@ -2,7 +2,7 @@
 
 import type { DeleteOutcome, JobWatch } from '../../app-interface.ts';
 import { type BackupJob, selectBackupJobs } from '../../catalog/backup-jobs.ts';
-import { deleteBackupJob } from '../../catalog/complete-backup.ts';
+import { deleteBackupJob, uncommitBackup } from '../../catalog/complete-backup.ts';
 import { withLease } from '../../control/lease.ts';
 import { waitForReaders } from '../../control/reading.ts';
 import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
@@ -53,7 +53,9 @@ export async function deleteBackup(
         // Whoever takes the lease over from here on finishes the delete before he builds on this disk (recover.ts); who took it before is seen
         // by the guard, right before the sidecar goes.
         await job.setMetadata({ delete_begun: true });
-        await job.step('repository', () => repository.runDelete(plan, guard));
+        await job.step('repository', () =>
+          repository.runDelete(plan, guard).catch((error: unknown) => halfDeleted(environment, repository, backup, error)),
+        );
         await job.step('catalog', () => deleteBackupJob(catalog, backup.id));
         return plan.freedBytes;
       });
@@ -62,6 +64,15 @@ export async function deleteBackup(
     }
   });
   return { job_id: jobId, backup_id: backup.id, freed_bytes: result };
+}
+
+/** A delete that failed behind the sidecar: the catalog must not go on calling it a backup, and the next run removes what is left. Throws `error`. */
+async function halfDeleted({ catalog }: JobEnvironment, repository: Repository, backup: BackupJob, error: unknown): Promise<never> {
+  const { sidecars, damaged } = await repository.readDisk({ vmContextId: backup.vm_context_id, diskId: backup.disk_id });
+  const there = damaged.has(backup.id) || sidecars.some((sidecar) => sidecar.backup_id === backup.id);
+  if (!there)
+    await uncommitBackup(catalog, backup.id, `its delete failed on the way: ${error instanceof Error ? error.message : String(error)}`);
+  throw error;
 }
 
 /** A younger backup that the catalog calls completed and the repository has lost may need this one. */
