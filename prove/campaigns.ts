@@ -13,4 +13,16 @@ import { rot } from './rot.ts';
 import { systemFaults } from './system-faults.ts';
 import { truth } from './truth.ts';
 
-export const CAMPAIGNS: readonly Campaign[] = [kills, concurrency, faults, fullDisk, systemFaults, images, power, rot, truth, imageBombs, imageNames];
+export const CAMPAIGNS: readonly Campaign[] = [
+  kills,
+  concurrency,
+  faults,
+  fullDisk,
+  systemFaults,
+  images,
+  power,
+  rot,
+  truth,
+  imageBombs,
+  imageNames,
+];
