@@ -59,6 +59,7 @@ export const LOSSES = ALL.length;
 
 interface Outcome {
   readonly backup_id: string;
+  readonly parent_backup_id: string | null;
   readonly vm_context_id: string;
 }
 
@@ -86,6 +87,9 @@ export async function judgeLosses(folder: string, index: number): Promise<string
   const { backup_id: newest } = await take();
   await loss.lose(rest, newest, before);
   const faults: string[] = [];
+  // Also before anybody has verified.
+  const { parent_backup_id: parent } = await take();
+  if (parent === newest) faults.push('the next backup stands on it');
   const verified = await user.run('verify', '--repo', 'default', '--json');
   const { damaged = [] }: Answer = verified.stdout === '' ? {} : JSON.parse(verified.stdout);
   const named = new Set(damaged.flatMap(({ affects }) => affects));

@@ -1,7 +1,7 @@
 // The backup job: all disks of one run as one restore point. Each disk is leased, planned, run, committed, and entered in the catalog.
 
 import type { BackupInput, BackupOutcome, JobWatch } from '../../app-interface.ts';
-import { findBackupJob, insertBackupJob, selectBackupJobs, updateBackupJob } from '../../catalog/backup-jobs.ts';
+import { type BackupJob, findBackupJob, insertBackupJob, selectBackupJobs, updateBackupJob } from '../../catalog/backup-jobs.ts';
 import type { BackupRepository } from '../../catalog/backup-repositories.ts';
 import { completeBackup } from '../../catalog/complete-backup.ts';
 import { findOrMakeVmContext, findVmContext, type NewVmContext, removeUnusedVmContext, type VmContext } from '../../catalog/vm-contexts.ts';
@@ -19,6 +19,7 @@ import { finishDeletes, settleDisk } from '../recover.ts';
 import { runJob } from '../runner.ts';
 import { backupRow } from './backup-row.ts';
 import { fateOf, type JobEnvironment } from './job-environment.ts';
+import { findReplaced } from './replaced-backup.ts';
 
 export interface Disk {
   readonly diskId: number;
@@ -225,7 +226,10 @@ export async function requestFor(
 ): Promise<BackupRequest> {
   const place = { vmContextId: context.context_id, diskId: disk.diskId };
   const rows = await selectBackupJobs(environment.catalog, { ...place, repositoryId: row.id, statuses: ['completed'] });
-  const there = new Set((await repository.readDisk(place)).sidecars.map((sidecar) => sidecar.backup_id));
+  const { sidecars } = await repository.readDisk(place);
+  const roots = new Map(sidecars.map((sidecar) => [sidecar.backup_id, sidecar.content_root]));
+  const isGood = (backup: BackupJob): boolean =>
+    backup.verification_status !== 'failed' && roots.has(backup.id) && !findReplaced(backup, roots.get(backup.id) ?? null);
   return {
     place,
     vmName: context.vm_name,
@@ -240,7 +244,7 @@ export async function requestFor(
     sourceKind: disk.source.kind,
     checkSource: () => disk.source.checkUnchanged(),
     metadata: {},
-    damaged: new Set(rows.filter((backup) => backup.verification_status === 'failed' || !there.has(backup.id)).map((backup) => backup.id)),
+    damaged: new Set(rows.filter((backup) => !isGood(backup)).map((backup) => backup.id)),
   };
 }
 
