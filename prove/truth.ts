@@ -16,7 +16,7 @@ import { tellStory } from './truth/story.ts';
 export const truth: Campaign = {
   name: 'truth',
   about: 'random chains, each restore point read back through the program and by qemu-img from the images alone',
-  small: 8,
+  small: 7,
   large: 500,
   run: (trial) =>
     withMemoryFolder(async (folder) => {
@@ -32,16 +32,16 @@ interface Figures {
   deepest: number;
 }
 
-// Every eighth story is told to the program, whose commands take their time; every 64th of them is a long one.
-const PROGRAM_EVERY = 8;
-const LONG_EVERY = 64;
+// One story in eight is told to the program, whose commands take their time (one in 64 is a long one of these), and one in eight is long.
+const EVERY = 8;
+const LONG_BY_PROGRAM_EVERY = 64;
 const LONGEST = 60;
 
 async function runCase(folder: string, testCase: number, random: Random, figures: Figures): Promise<readonly string[]> {
   mkdirSync(join(folder, 'read back'), { recursive: true });
   try {
     const root = join(folder, 'repository');
-    const byProgram = testCase % PROGRAM_EVERY === 3;
+    const byProgram = testCase % EVERY === 3;
     const keeper = byProgram ? await openProgramKeeper(root, join(folder, 'home'), random.chance(0.8)) : await openRepositoryKeeper(root);
     return await judgeCase(keeper, random, { folder, steps: chooseSteps(testCase, byProgram, random) }, figures);
   } catch (error) {
@@ -52,8 +52,8 @@ async function runCase(folder: string, testCase: number, random: Random, figures
 }
 
 function chooseSteps(testCase: number, byProgram: boolean, random: Random): number {
-  if (byProgram) return testCase % LONG_EVERY === 3 + PROGRAM_EVERY ? LONGEST : random.between(1, 6);
-  return random.chance(0.15) ? random.between(21, LONGEST) : random.between(1, 20);
+  if (byProgram) return testCase % LONG_BY_PROGRAM_EVERY === 3 + EVERY ? LONGEST : random.between(1, 6);
+  return testCase % EVERY === 6 ? random.between(21, LONGEST) : random.between(1, 9);
 }
 
 /** `folder` has a folder "read back" in it. */

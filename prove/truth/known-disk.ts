@@ -73,18 +73,26 @@ const CHANGES: readonly (readonly [weight: number, Change])[] = [
   [3, (disk) => void disk.fill(0)],
 ];
 
+interface Growth {
+  /** Bytes in which most changes are made. */
+  readonly grain: number;
+  readonly mayShrink: boolean;
+}
+
 /** The disk as it is at the next backup: changed, or not, sometimes grown, rarely shrunk. */
-export function nextDisk(before: Buffer, past: readonly KnownDisk[], grain: number, random: Random): Buffer {
-  const disk = resize(before, grain, random);
+export function nextDisk(before: Buffer, past: readonly KnownDisk[], { grain, mayShrink }: Growth, random: Random): Buffer {
+  const disk = mayShrink && random.chance(0.08) ? shrink(before, random) : grow(before, grain, random);
   for (let count = random.between(1, 3); count > 0; count--) pickWeighted(CHANGES, random)(disk, past, grain, random);
   return disk;
 }
 
-function resize(disk: Buffer, grain: number, random: Random): Buffer {
-  const draw = (limit: number): number => random.below(limit);
-  if (random.chance(0.2)) return resizeDisk(disk, disk.length + random.below(3 * grain + SECTOR), draw);
-  if (random.chance(0.02)) return resizeDisk(disk, random.below(disk.length + 1), draw);
-  return Buffer.from(disk);
+function shrink(disk: Buffer, random: Random): Buffer {
+  return Buffer.from(disk.subarray(0, random.below(disk.length + 1)));
+}
+
+function grow(disk: Buffer, grain: number, random: Random): Buffer {
+  const more = random.chance(0.2) ? random.below(3 * grain + SECTOR) : 0;
+  return resizeDisk(disk, disk.length + more, (limit) => random.below(limit));
 }
 
 function bringBack(disk: Buffer, past: readonly KnownDisk[], [start, end]: readonly [number, number], random: Random): void {

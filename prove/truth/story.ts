@@ -41,16 +41,18 @@ const SHAPES = [
 export async function tellStory({ keeper, random, steps, path }: StoryOptions): Promise<Story> {
   const shape = random.pick(SHAPES);
   const mostBytes = Math.min(shape.mostBytes, Math.max(3 * shape.clusterSize, Math.floor(STORY_BYTES / steps)));
+  // Of a single chain the last points are as deep as the story is long.
+  const oneChain = random.chance(steps > 20 ? 0.9 : 0.5);
   let disk: Buffer = Buffer.alloc(random.chance(0.08) ? random.below(2) : 1 + random.below(mostBytes));
   const points: Point[] = [];
   const removed: Point[] = [];
   const faults: string[] = [];
   for (let step = 0; step < steps; step++) {
     const past = points.map((point) => point.content);
-    disk = nextDisk(disk, past, shape.clusterSize, random);
+    disk = nextDisk(disk, past, { grain: shape.clusterSize, mayShrink: !oneChain }, random);
     const kind = random.pick(keeper.kinds);
     if (needsWholeSectors(kind)) disk = padded(disk);
-    const choice = chooseBackup(points, step === 0 ? shape.clusterSize : undefined, random);
+    const choice = chooseBackup(points, { clusterSize: step === 0 ? shape.clusterSize : undefined, oneChain }, random);
     const newest = points.at(-1);
     const other = newest && random.chance(0.8) ? bytesOf(newest.content) : Buffer.alloc(random.below(2 * disk.length + 1));
     const source = writeSource(kind, { disk, other: padded(other), path, random });
@@ -59,15 +61,20 @@ export async function tellStory({ keeper, random, steps, path }: StoryOptions): 
     const point = enter(points, disk, choice, kept);
     faults.push(...judgeAnswer(point, points, choice, kept).map((fault) => `step ${step} (${kind}): ${fault}`));
     points.push(point);
-    if (random.chance(0.1)) await removeOne(keeper, points, removed, faults, random);
+    if (random.chance(oneChain ? 0.04 : 0.1)) await removeOne(keeper, points, removed, faults, random);
   }
   return { points, removed, faults };
 }
 
 /** Only `auto` and `full` go well whatever is there, and only they may ask for another size of clusters. */
-function chooseBackup(points: readonly Point[], clusterSize: number | undefined, random: Random): Choice {
+function chooseBackup(
+  points: readonly Point[],
+  { clusterSize, oneChain }: { readonly clusterSize: number | undefined; readonly oneChain: boolean },
+  random: Random,
+): Choice {
   const compression = random.pick(['none', 'zstd'] as const);
   if (points.length === 0 || clusterSize) return { type: random.pick(['auto', 'full']), compression, clusterSize };
+  if (oneChain) return { type: random.pick(['auto', 'incremental']), compression, clusterSize: undefined };
   const draw = random.fraction();
   if (draw < 0.02) return { type: random.pick(['auto', 'full']), compression, clusterSize: SMALLEST_CLUSTER << random.below(13) };
   const type = draw < 0.04 ? 'full' : draw < 0.14 ? 'differential' : draw < 0.35 ? 'incremental' : 'auto';

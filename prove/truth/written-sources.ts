@@ -12,6 +12,8 @@ import type { Random } from '../random.ts';
 const LIMIT_MS = 60_000;
 const PAGE = 4096;
 const MOST_RUNS = 10;
+/** What a file holds where it must not be seen. */
+const HIDDEN = 165;
 
 export type Source =
   | { readonly path: string; readonly format: 'raw' | 'qcow2'; readonly withBacking: boolean }
@@ -60,7 +62,7 @@ export function writeSource(kind: SourceKind, toWrite: DiskToWrite): Source {
 }
 
 export function removeSource(path: string): void {
-  for (const name of [path, `${path}.qcow2`, `${path}.base`]) rmSync(name, { force: true });
+  for (const name of [path, `${path}.qcow2`, `${path}.middle`, `${path}.base`]) rmSync(name, { force: true });
 }
 
 function qemuImg(...args: readonly string[]): void {
@@ -94,21 +96,26 @@ function punchHoles(disk: Buffer, path: string, random: Random): void {
 function writeZeroClusters(disk: Buffer, image: string, random: Random): void {
   const commands = someRuns(zeroPages(disk), random).flatMap(({ start, end }) => {
     const zero = `write -z ${start} ${end - start}`;
-    return random.chance(0.5) ? [zero] : [`write -P 165 ${start} ${end - start}`, zero];
+    return random.chance(0.5) ? [zero] : [`write -P ${HIDDEN} ${start} ${end - start}`, zero];
   });
   qemuIo('qcow2', image, commands);
 }
 
-/** An image that decides only what differs from the file it names, which may be shorter or longer. */
+/**
+ * An image that decides only what differs from the file it names, which may be shorter or longer. Between them may be an image that decides
+ * nothing and is shorter than both: what the deepest one has behind its end must not shine through.
+ */
 function writeOverlay({ disk, other, path, random }: DiskToWrite): string {
-  const base = `${path}.base`;
   const image = `${path}.qcow2`;
-  const format = random.pick(['raw', 'qcow2']);
-  writeDisk(path, other, true);
-  qemuImg('convert', '-f', 'raw', '-O', format, path, base);
-  const options = `cluster_size=${512 << random.below(13)}`;
-  qemuImg('create', '-q', '-f', 'qcow2', '-b', basename(base), '-F', format, '-o', options, image, String(disk.length));
-  const runs = joinRuns(differingPages(disk, other));
+  const base = { path: `${path}.base`, format: random.pick(['raw', 'qcow2']) };
+  const middle = { path: `${path}.middle`, format: 'qcow2' };
+  const threeLayers = random.chance(0.5);
+  const seen = threeLayers ? other.subarray(0, 512 * random.below(other.length / 512 + 1)) : other;
+  writeDisk(path, threeLayers ? Buffer.concat([seen, Buffer.alloc(disk.length, HIDDEN)]) : other, true);
+  qemuImg('convert', '-f', 'raw', '-O', base.format, path, base.path);
+  if (threeLayers) createOver(base, middle.path, seen.length, random);
+  createOver(threeLayers ? middle : base, image, disk.length, random);
+  const runs = joinRuns(differingPages(disk, seen));
   const pieces = runs.map((_, index) => `${path}.piece-${index}`);
   const commands = runs.map(({ start, end }, index) => {
     const bytes = disk.subarray(start, end);
@@ -119,6 +126,11 @@ function writeOverlay({ disk, other, path, random }: DiskToWrite): string {
   qemuIo('qcow2', image, commands);
   for (const piece of pieces) rmSync(piece, { force: true });
   return image;
+}
+
+function createOver(below: { readonly path: string; readonly format: string }, image: string, size: number, random: Random): void {
+  const options = `cluster_size=${512 << random.below(13)}`;
+  qemuImg('create', '-q', '-f', 'qcow2', '-b', basename(below.path), '-F', below.format, '-o', options, image, String(size));
 }
 
 interface Run {
