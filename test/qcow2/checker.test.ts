@@ -270,15 +270,14 @@ describe('a check of an image that is made to take for ever', () => {
     expect(report.checkErrors).toBe(41);
   });
 
+  // Without the guards these take hours: the time limit of a test ends them.
   it('costs no more than the refcount table of a sparse file of 32 TiB', async () => {
     const { bytes, l2 } = healthy();
     writeStandardEntry(l2, 5, 2 ** 44 + CLUSTER);
-    const started = performance.now();
     const report = await checkImage(sparseSource(2 ** 45, new Map([[0, bytes]])));
     expect(report).toMatchObject({ corruptions: 1, leaks: 0 });
     expect(report.problems[0]?.message).toMatch(/has no refcount: the table ends at 17592186044416/);
-    expect(performance.now() - started).toBeLessThan(10_000);
-  }, 20_000);
+  });
 
   it('reads a refcount block once behind the end of the file, however often it stands in the table, and lets others have their turn', async () => {
     const { bytes, refcountTable } = healthy();
@@ -292,9 +291,8 @@ describe('a check of an image that is made to take for ever', () => {
     const took = performance.now() - started;
     clearInterval(timer);
     expect(report.corruptions).toBeGreaterThan(0);
-    expect(took).toBeLessThan(10_000);
     expect(turns).toBeGreaterThan(took / 250);
-  }, 20_000);
+  });
 });
 
 describe('HostClusters', () => {
