@@ -281,9 +281,7 @@ describe('images that would grow without end', () => {
     const whole = Buffer.concat([bytes, new Uint8Array(l1.buffer)]);
     whole.writeBigUInt64BE(BigInt(bytes.length), 40);
     const image = await open(whole);
-    const started = performance.now();
     expect((await failure(extents(image))).message).toMatch(/used again and again/);
-    expect(performance.now() - started).toBeLessThan(5000);
   });
 
   it('but not where a large disk is almost empty', async () => {
