@@ -54,7 +54,13 @@ export async function deleteBackup(
         // by the guard, right before the sidecar goes.
         await job.setMetadata({ delete_begun: true });
         await job.step('repository', () =>
-          repository.runDelete(plan, guard).catch((error: unknown) => halfDeleted(environment, repository, backup, error)),
+          repository.runDelete(plan, guard).catch(async (error: unknown) => {
+            // Why the delete failed must reach the user, also when the store cannot even be looked at any more.
+            await settleHalfDeleted(environment, repository, backup, error).catch((second: unknown) =>
+              job.logger.log('warn', 'what the delete has left could not be settled; verify names it', { error: second }),
+            );
+            throw error;
+          }),
         );
         await job.step('catalog', () => deleteBackupJob(catalog, backup.id));
         return plan.freedBytes;
@@ -66,13 +72,11 @@ export async function deleteBackup(
   return { job_id: jobId, backup_id: backup.id, freed_bytes: result };
 }
 
-/** A delete that failed behind the sidecar: the catalog must not go on calling it a backup, and the next run removes what is left. Throws `error`. */
-async function halfDeleted({ catalog }: JobEnvironment, repository: Repository, backup: BackupJob, error: unknown): Promise<never> {
+/** A delete that failed behind the sidecar: the catalog must not go on calling it a backup, and the next run removes what is left. */
+async function settleHalfDeleted({ catalog }: JobEnvironment, repository: Repository, backup: BackupJob, error: unknown): Promise<void> {
   const { sidecars, damaged } = await repository.readDisk({ vmContextId: backup.vm_context_id, diskId: backup.disk_id });
-  const there = damaged.has(backup.id) || sidecars.some((sidecar) => sidecar.backup_id === backup.id);
-  if (!there)
-    await uncommitBackup(catalog, backup.id, `its delete failed on the way: ${error instanceof Error ? error.message : String(error)}`);
-  throw error;
+  if (damaged.has(backup.id) || sidecars.some((sidecar) => sidecar.backup_id === backup.id)) return;
+  await uncommitBackup(catalog, backup.id, `its delete failed on the way: ${error instanceof Error ? error.message : String(error)}`);
 }
 
 /** A younger backup that the catalog calls completed and the repository has lost may need this one. */
