@@ -1,7 +1,7 @@
 // Who this process is, and whether another one is provably dead: by machine, boot, process number and start time.
 // It must never guess: what cannot be proved counts as alive, and then only the expiry of a lease helps.
 
-import { readFileSync, readlinkSync } from 'node:fs';
+import { readdirSync, readFileSync, readlinkSync } from 'node:fs';
 import { hostname } from 'node:os';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Owner } from '../catalog/owner-fields.ts';
@@ -58,8 +58,19 @@ function readProcess(pid: number): { readonly ended: boolean; readonly started: 
   const fields = stat?.slice(stat.lastIndexOf(')') + 2).split(' ');
   const started = Number(fields?.[19]);
   if (!fields || !Number.isSafeInteger(started)) return undefined;
-  // Z and X: dead, and only not yet collected by its parent.
-  return { ended: fields[0] === 'Z' || fields[0] === 'X', started };
+  return { ended: (fields[0] === 'Z' || fields[0] === 'X') && isLastThread(pid), started };
+}
+
+/**
+ * Z and X: the first thread is dead, and only not yet collected by the parent. Of a killed process another thread may still be inside a call
+ * that cannot be interrupted, and will finish it: a write, or the very link that commits a backup.
+ */
+function isLastThread(pid: number): boolean {
+  try {
+    return readdirSync(`/proc/${pid}/task`).length <= 1;
+  } catch (error) {
+    return systemCode(error) === 'ENOENT' || systemCode(error) === 'ESRCH';
+  }
 }
 
 function readPidNamespace(): string | null {

@@ -15,6 +15,22 @@ function startSleeper() {
   return { child, pid, started };
 }
 
+/** exit(2), the bare call, ends only the thread that makes it. */
+const END_FIRST_THREAD = `
+  const exit = { x64: 60, arm64: 93 }[process.arch];
+  setTimeout(() => require('koffi').load(null).func('long syscall(long, long)')(exit, 0), 100);
+`;
+
+/** /proc/PID/stat once the first thread has ended; throws when it does not within ten seconds. */
+async function zombieStat(pid: number): Promise<string> {
+  for (let wait = 0; wait < 1000; wait += 1) {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    if (/\) Z /.test(stat)) return stat;
+    await new Promise((resolve) => setTimeout(resolve, 10));
+  }
+  throw new Error(`process ${pid} has not ended`);
+}
+
 describe('an owner', () => {
   it('is this process, the same each time it is asked', async () => {
     const { catalog } = await openScratch();
@@ -48,16 +64,28 @@ describe('an owner', () => {
     const parent = spawn('sh', ['-c', 'sleep 0.1 & echo $!; exec sleep 60'], { stdio: ['ignore', 'pipe', 'inherit'] });
     try {
       const pid = Number(String((await once(parent.stdout, 'data'))[0]).trim());
-      let stat = '';
-      for (let wait = 0; wait < 100 && !/\) Z /.test(stat); wait += 1) {
-        stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
-        await new Promise((resolve) => setTimeout(resolve, 10));
-      }
-      expect(stat).toMatch(/\) Z /);
+      const stat = await zombieStat(pid);
       const started = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]);
       expect(isProvablyDead({ ...self, pid, process_started: started }, self)).toBe(true);
     } finally {
       parent.kill('SIGKILL');
+    }
+  });
+
+  it('is alive while any thread of it is, which may be inside a call that ends later', async () => {
+    const { catalog } = await openScratch();
+    const self = await currentOwner(catalog);
+    const child = spawn(process.execPath, ['-e', END_FIRST_THREAD], { cwd: import.meta.dirname, stdio: ['ignore', 'ignore', 'inherit'] });
+    try {
+      const stat = await zombieStat(child.pid ?? 0);
+      const started = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]);
+      const owner = { ...self, pid: child.pid ?? 0, process_started: started };
+      expect(isProvablyDead(owner, self)).toBe(false);
+      child.kill('SIGKILL');
+      await once(child, 'exit');
+      expect(isProvablyDead(owner, self)).toBe(true);
+    } finally {
+      child.kill('SIGKILL');
     }
   });
 
