@@ -9,7 +9,7 @@ import { type BackupPlan, type BackupRequest, type BackupRun, type CreatedBackup
 import { type DeletePlan, type Fate, planDelete, removeRubbish, runDelete } from './delete-backup.ts';
 import { type DiskFolder, readDiskFolder, readSidecar } from './disk-folder.ts';
 import type { Guard } from './guard.ts';
-import { type DiskPlace, EVERY_DISK, parseFileName } from './layout.ts';
+import { type DiskPlace, EVERY_DISK, MARKER_NAME, parseFileName } from './layout.ts';
 import { type Marker, readMarker, writeMarker } from './marker.ts';
 import { type OpenedBackup, openBackup } from './open-backup.ts';
 import type { RepositoryContext } from './repository-context.ts';
@@ -88,8 +88,14 @@ export interface ClaimOptions {
  * other files and REPOSITORY_FOREIGN for a repository of another installation, unless it is taken over.
  */
 export async function claimRepository(options: ClaimOptions): Promise<Marker> {
+  const marker = await claim(options, await loadBlake3());
+  // What a killed claim has left. A claim that is under way elsewhere has lost already: the marker is there.
+  await options.store.sweep(MARKER_NAME, () => true);
+  return marker;
+}
+
+async function claim(options: ClaimOptions, blake3: Blake3): Promise<Marker> {
   const { store, installationId } = options;
-  const blake3 = await loadBlake3();
   const found = await readMarker(store, blake3);
   if (!found) {
     try {
@@ -97,7 +103,7 @@ export async function claimRepository(options: ClaimOptions): Promise<Marker> {
     } catch (error) {
       const taken = isChainkeepError(error, 'BLOB_EXISTS') || isChainkeepError(error, 'REPOSITORY_NOT_EMPTY');
       if (!taken || !(await readMarker(store, blake3))) throw error;
-      return claimRepository(options); // somebody was faster: it is a repository now
+      return claim(options, blake3); // somebody was faster: it is a repository now
     }
   }
   if (found.owner === installationId) return found;
