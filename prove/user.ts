@@ -1,10 +1,13 @@
 // The program as a user has it, for campaigns: started through the launcher, in a process of its own, with a home of its own.
 
 import { type ChildProcess, type SpawnOptions, spawn } from 'node:child_process';
+import { readdirSync, readFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 export const LAUNCHER = fileURLToPath(new URL('../chainkeep', import.meta.url));
 const LIMIT_MS = 120_000;
+const GONE_POLL_MS = 2;
 
 export interface Ended {
   readonly code: number | null;
@@ -33,10 +36,54 @@ export function start(
     child.on('error', reject);
     child.on('close', (code, signal) => {
       clearTimeout(timer);
-      resolve({ code, signal, stdout, stderr });
+      groupGone(child.pid).then(() => resolve({ code, signal, stdout, stderr }), reject);
     });
   });
   return { child, ended };
+}
+
+/**
+ * A killed process gives its files back before it is gone; who looks in between rightly finds it alive. Throws when something of the group is
+ * still there after the limit.
+ */
+async function groupGone(pid: number | undefined): Promise<void> {
+  const until = performance.now() + LIMIT_MS;
+  while (pid !== undefined && isGroupThere(pid)) {
+    if (performance.now() > until) throw new Error(`processes of the group ${pid} are still there`);
+    await sleep(GONE_POLL_MS);
+  }
+}
+
+/** Is any process of the group more than a name that its parent has not collected yet? */
+function isGroupThere(group: number): boolean {
+  try {
+    process.kill(-group, 0);
+  } catch {
+    return false; // no such group: the usual end
+  }
+  return readdirSync('/proc').some((name) => {
+    if (!/^\d+$/.test(name)) return false;
+    const [state, , ownGroup] = statOf(name);
+    return ownGroup === String(group) && ((state !== 'Z' && state !== 'X') || threadsOf(name) > 1);
+  });
+}
+
+function threadsOf(pid: string): number {
+  try {
+    return readdirSync(`/proc/${pid}/task`).length;
+  } catch {
+    return 0;
+  }
+}
+
+/** The fields of /proc/PID/stat from the third (state, parent, group …), proc(5); none for a process that has gone. */
+function statOf(pid: string): readonly string[] {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return stat.slice(stat.lastIndexOf(')') + 2).split(' ');
+  } catch {
+    return [];
+  }
 }
 
 /** The whole group that `start` made. */
