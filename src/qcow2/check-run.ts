@@ -34,6 +34,7 @@ export class CheckRun {
   /** Clusters of the file that have a refcount or could have one. */
   readonly clusters: number;
   #tablesLeft: number;
+  #tableBytesLeft: number;
   #page: { readonly offset: number; readonly view: DataView } | undefined;
 
   constructor(image: CheckedImage, findings: CheckFindings, window: HostClusters) {
@@ -48,6 +49,7 @@ export class CheckRun {
     this.firstPass = window.first === 0;
     this.clusters = countedClusters(image);
     this.#tablesLeft = image.mostTables;
+    this.#tableBytesLeft = image.fileSize;
   }
 
   structural(kind: ProblemKind, message: string, count = 1): void {
@@ -66,6 +68,15 @@ export class CheckRun {
   takeTable(): boolean {
     this.#tablesLeft -= 1;
     return this.#tablesLeft >= 0;
+  }
+
+  /**
+   * May so many bytes more of L1 and bitmap tables be looked at? No two of them share a byte, so all together fit into the file. A file of
+   * 36 MiB can name one table of 32 MiB 65 536 times.
+   */
+  takeTableBytes(length: number): boolean {
+    this.#tableBytesLeft -= length;
+    return this.#tableBytesLeft >= 0;
   }
 }
 

@@ -40,8 +40,8 @@ export class HostClusters {
     this.#marks = new Uint8Array(options.count);
   }
 
-  /** One reference more to each cluster of the window that the bytes touch; answers the overlaps this shows for the first time. */
-  add(offset: number, length: number, use: ClusterUse): Overlap[] {
+  /** So many references more to each cluster of the window that the bytes touch; answers the overlaps this shows for the first time. */
+  add(offset: number, length: number, use: ClusterUse, times = 1): Overlap[] {
     const from = Math.max(0, Math.floor(offset / this.#clusterSize) - this.first);
     const to = Math.min(this.count, Math.ceil((offset + length) / this.#clusterSize) - this.first);
     const code = USES.indexOf(use) + 1;
@@ -50,11 +50,12 @@ export class HostClusters {
       const mark = this.#marks[index] ?? 0;
       const before = mark & USE_MASK;
       if (before === 0) this.#marks[index] = mark | code;
-      else if ((mark & REPORTED) === 0 && this.#excludes(before, code)) {
-        this.#marks[index] = mark | REPORTED;
+      const usedBefore = before !== 0 || times > 1;
+      if (usedBefore && (mark & REPORTED) === 0 && this.#excludes(before || code, code)) {
+        this.#marks[index] = mark | (before || code) | REPORTED;
         overlaps.push({ hostOffset: (this.first + index) * this.#clusterSize, before: USES[before - 1] ?? use, now: use });
       }
-      this.#count(index);
+      this.#count(index, times);
     }
     return overlaps;
   }
@@ -89,9 +90,9 @@ export class HostClusters {
     return this.#exclusive && USES[now - 1] !== 'compressed';
   }
 
-  #count(index: number): void {
-    const count = this.#references[index] ?? 0;
-    if (count < MOST) this.#references[index] = count + 1;
-    if (count >= MOST - 1) this.#many.set(index, (this.#many.get(index) ?? MOST - 1) + 1);
+  #count(index: number, times: number): void {
+    const count = this.references(index) + times;
+    this.#references[index] = Math.min(count, MOST);
+    if (count >= MOST) this.#many.set(index, count);
   }
 }
