@@ -2,10 +2,11 @@
 // It must not do I/O, and it never believes a stream: output is one cluster, whatever the stream says.
 
 import { loadNative } from '../plumbing/native.ts';
-import { deflateInto, inflateInto } from './deflate.ts';
+import { deflateInto, type InflateResult, inflateInto } from './deflate.ts';
 import type { ClusterCompression } from './header.ts';
 import { invalidImage } from './invalid-image.ts';
 import { MAX_ZSTD_WINDOW } from './limits.ts';
+import { type NativeInflate, openNativeInflate } from './native-inflate.ts';
 import { openNativeZstd, portableZstd, type ZstdEngine } from './zstd-engine.ts';
 import { parseZstdFrame } from './zstd-frame.ts';
 
@@ -27,14 +28,21 @@ export interface ClusterCodec {
 export function createClusterCodec(options: { readonly native?: boolean } = {}): ClusterCodec {
   const native = options.native === false ? undefined : loadNative();
   const zstd = (native && openNativeZstd(native)) ?? portableZstd;
+  // Made at first use: few images are in zlib, and a stream has 40 KiB.
+  let inflate: NativeInflate | undefined;
   return {
     decompress(compression, stored, output) {
-      if (compression === 'zstd') decompressZstd(zstd, stored, output);
-      else decompressZlib(stored, output);
+      if (compression === 'zstd') return decompressZstd(zstd, stored, output);
+      inflate ??= native && openNativeInflate(native);
+      return refuseUnlessDone((inflate?.inflateInto ?? inflateInto)(stored, output), stored, output);
     },
     compressZstd: (cluster, output, level) => zstd.encode(cluster, smaller(cluster, output), level) ?? 0,
     compressZlib: (cluster, output, level) => deflateInto(cluster, smaller(cluster, output), level) ?? 0,
-    close: () => zstd.close(),
+    close() {
+      zstd.close();
+      inflate?.close();
+      inflate = undefined;
+    },
   };
 }
 
@@ -42,8 +50,7 @@ function smaller(cluster: Uint8Array, output: Uint8Array): Uint8Array {
   return output.subarray(0, cluster.length - 1);
 }
 
-function decompressZlib(stored: Uint8Array, output: Uint8Array): void {
-  const result = inflateInto(stored, output);
+function refuseUnlessDone(result: InflateResult, stored: Uint8Array, output: Uint8Array): void {
   if (result === 'short') throw invalidImage('a compressed cluster ends too early', { stored: stored.length, cluster: output.length });
   if (result === 'damaged') throw invalidImage('a compressed cluster is damaged: this is not a deflate stream', { stored: stored.length });
 }

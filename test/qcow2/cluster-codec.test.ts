@@ -4,6 +4,7 @@ import fc from 'fast-check';
 import { afterAll, describe, expect, it } from 'vitest';
 import { loadNative } from '../../src/plumbing/native.ts';
 import { type ClusterCodec, createClusterCodec } from '../../src/qcow2/cluster-codec.ts';
+import { openNativeInflate } from '../../src/qcow2/native-inflate.ts';
 import { openNativeZstd } from '../../src/qcow2/zstd-engine.ts';
 import { parseZstdFrame } from '../../src/qcow2/zstd-frame.ts';
 import { noise } from './qemu-tools.ts';
@@ -229,6 +230,49 @@ describe('both ways', () => {
   it('fall back where a function is missing', () => {
     const native = { lseek: () => -1, symbol: (prototype: string) => (prototype.includes('freeDCtx') ? undefined : () => 0) };
     expect(openNativeZstd(native)).toBeUndefined();
+  });
+
+  it.runIf(hasNative)('never give two contents for a deflate stream that is cut anywhere, or changed', () => {
+    const codecs = [createClusterCodec(), createClusterCodec({ native: false })];
+    const answer = (codec: ClusterCodec, stored: Uint8Array): Buffer | undefined => {
+      try {
+        return decompress(codec, 'zlib', stored);
+      } catch (error) {
+        expect(error).toMatchObject({ code: 'QCOW2_INVALID' });
+        return undefined;
+      }
+    };
+    const plain = Buffer.concat([cluster(3).subarray(0, CLUSTER - 3), Buffer.alloc(20)]);
+    const stream = deflateRawSync(plain, { windowBits: 12 });
+    const cuts = [stream.length, ...Array.from({ length: 40 }, (_, back) => stream.length - back), 0, 1, 100];
+    const pieces = cuts.map((length) => stream.subarray(0, length));
+    for (let at = 0; at < stream.length - 100; at += 499) {
+      const changed = Buffer.from(stream);
+      changed[at] = (changed[at] ?? 0) ^ 4;
+      pieces.push(changed);
+    }
+    let [read, refused] = [0, 0];
+    for (const piece of pieces) {
+      const [native, portable] = codecs.map((codec) => answer(codec, piece));
+      // node:zlib also sees what is wrong right behind the cluster; to refuse that is no harm, another content would be.
+      expect(native?.toString('hex')).toBe((portable ?? (native && plain.subarray(0, CLUSTER)))?.toString('hex'));
+      if (native) read += 1;
+      else refused += 1;
+    }
+    expect(read).toBeGreaterThan(10);
+    expect(refused).toBeGreaterThan(10);
+    for (const codec of codecs) codec.close();
+  });
+
+  it('fall back where zlib is missing, or of another kind', () => {
+    const without = (name: string) => ({
+      lseek: () => -1,
+      symbol: (prototype: string) => (prototype.includes(name) ? undefined : () => 0),
+    });
+    for (const name of ['inflateInit2_', 'inflate(', 'inflateReset', 'inflateEnd', 'memcpy']) {
+      expect(openNativeInflate(without(name))).toBeUndefined();
+    }
+    expect(openNativeInflate({ lseek: () => -1, symbol: () => () => -6 })).toBeUndefined();
   });
 
   it('say so when zstd fails for another reason than the input', () => {
