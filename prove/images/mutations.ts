@@ -15,7 +15,7 @@ const MUTATIONS: readonly (readonly [weight: number, mutation: Mutation])[] = [
   [6, changeExtensions],
   [8, changeL1Entry],
   [22, changeL2Entry],
-  [6, changeSubclusters],
+  [20, changeSubclusters],
   [10, changeCompressedEntry],
   [12, changeStream],
   [6, replaceStream],
