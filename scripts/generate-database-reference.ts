@@ -25,9 +25,12 @@ const MEANINGS: Readonly<Record<string, string>> = {
   job_tracking: 'The job log: every operation that changed something, who ran it and how it ended.',
   job_steps: 'The steps of a job, in the order in which they began.',
   log_events: 'The lines of a job.',
+  job_heartbeats: 'When a running job was last heard of, and whether somebody wants it to stop.',
   leases: 'Who is writing to one disk of one VM in one repository; a lease that is not renewed ends at `expires_at`.',
   readers: 'Who is reading a backup, so that it is not merged or deleted meanwhile.',
   space_reservations: 'Room in a repository that a running job counts on.',
+  secrets:
+    'What the stores of repositories need and nobody may read, encrypted: AES-256-GCM under the key `key_id`, which is not in the database.',
   settings: 'What this installation remembers of itself.',
 };
 

@@ -10,6 +10,7 @@ import { describe, expect, it } from 'vitest';
 import { BACKUP_CHAINS } from '../../src/catalog/backup-chains.ts';
 import { BACKUP_JOBS } from '../../src/catalog/backup-jobs.ts';
 import { BACKUP_REPOSITORIES } from '../../src/catalog/backup-repositories.ts';
+import { JOB_HEARTBEATS } from '../../src/catalog/job-heartbeats.ts';
 import { JOB_STEPS } from '../../src/catalog/job-steps.ts';
 import { JOB_TRACKING } from '../../src/catalog/job-tracking.ts';
 import { LEASES } from '../../src/catalog/leases.ts';
@@ -18,6 +19,7 @@ import { STEPS } from '../../src/catalog/migrations/migrate-catalog.ts';
 import { schemaWords } from '../../src/catalog/migrations/portability.ts';
 import { openCatalog } from '../../src/catalog/open-catalog.ts';
 import { SCHEMA_VERSION } from '../../src/catalog/schema-version.ts';
+import { SECRETS } from '../../src/catalog/secrets.ts';
 import { SETTINGS } from '../../src/catalog/settings.ts';
 import { VM_CONTEXTS } from '../../src/catalog/vm-contexts.ts';
 import { systemClock } from '../../src/plumbing/clock.ts';
@@ -64,7 +66,18 @@ describe('a fresh database', () => {
 
   it('has for every table as the program knows it the same columns, null where it may be null', async () => {
     const { path } = await openScratch();
-    const tables = [BACKUP_REPOSITORIES, VM_CONTEXTS, BACKUP_JOBS, BACKUP_CHAINS, JOB_TRACKING, JOB_STEPS, LOG_EVENTS, LEASES, SETTINGS];
+    const tables = [
+      BACKUP_REPOSITORIES,
+      VM_CONTEXTS,
+      BACKUP_JOBS,
+      BACKUP_CHAINS,
+      JOB_TRACKING,
+      JOB_STEPS,
+      LOG_EVENTS,
+      LEASES,
+      SECRETS,
+      SETTINGS,
+    ];
     for (const table of tables) {
       const real = rawSql(path, `select name, "notnull" as required from pragma_table_info('${table.name}')`);
       const known = Object.entries(table.columns).map(([name, column]) => {

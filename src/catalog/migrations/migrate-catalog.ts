@@ -7,11 +7,20 @@ import { readSchemaVersion, SCHEMA_VERSION, withMigrationLock, writeSchemaVersio
 import { BACKUP_STEPS } from './backup-steps.ts';
 import { CONFIGURATION_STEPS } from './configuration-steps.ts';
 import { COORDINATION_STEPS } from './coordination-steps.ts';
+import { HEARTBEAT_STEPS } from './heartbeat-steps.ts';
 import { JOB_LOG_STEPS } from './job-log-steps.ts';
 import { type Step, schemaWords } from './portability.ts';
+import { SECRET_STEPS } from './secret-steps.ts';
 
 /** In the order in which they run. Once released, a step is never changed or removed: new ones are added at the end. */
-export const STEPS: readonly Step[] = [...CONFIGURATION_STEPS, ...BACKUP_STEPS, ...JOB_LOG_STEPS, ...COORDINATION_STEPS];
+export const STEPS: readonly Step[] = [
+  ...CONFIGURATION_STEPS,
+  ...BACKUP_STEPS,
+  ...JOB_LOG_STEPS,
+  ...COORDINATION_STEPS,
+  ...SECRET_STEPS,
+  ...HEARTBEAT_STEPS,
+];
 
 /** Safe to call from several processes at once, and again after a kill: each step can be repeated, and its number is written after it. */
 export async function migrateCatalog(catalog: Catalog): Promise<void> {

@@ -100,6 +100,12 @@ CREATE INDEX "idx_readers_backup" on "readers" ("backup_id", "repository_id");
 
 CREATE INDEX "idx_readers_repository" on "readers" ("repository_id");
 
+CREATE TRIGGER secrets_updated_at after update on secrets for each row when new.updated_at = old.updated_at begin
+  update secrets set updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') where id = new.id;
+end;
+
+CREATE TABLE "secrets" ("id" text not null primary key check (length(id) <= 64), "repository_id" text not null check (length(repository_id) <= 64), "name" text not null check (length(name) <= 64), "key_id" text not null check (length(key_id) <= 64), "sealed" text not null, "created_at" text default (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) not null check (created_at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), "updated_at" text default (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) not null check (updated_at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), constraint "unique_secret" unique ("repository_id", "name"), constraint "fk_secrets_repository_id" foreign key ("repository_id") references "backup_repositories" ("id") on delete cascade) strict;
+
 CREATE TRIGGER settings_updated_at after update on settings for each row when new.updated_at = old.updated_at begin
   update settings set updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') where name = new.name;
 end;
