@@ -97,3 +97,5 @@ create table if not exists `space_reservations` (`id` varchar(64) not null prima
 create index if not exists `idx_reservations_repository` on `space_reservations` (`repository_id`);
 
 create table if not exists `secrets` (`id` varchar(64) not null primary key, `repository_id` varchar(64) not null, `name` varchar(64) not null, `key_id` varchar(64) not null, `sealed` text not null, `created_at` datetime(6) default (utc_timestamp(6)) not null, `updated_at` datetime(6) default (utc_timestamp(6)) not null on update current_timestamp(6), constraint `unique_secret` unique (`repository_id`, `name`), constraint `fk_secrets_repository_id` foreign key (`repository_id`) references `backup_repositories` (`id`) on delete cascade) engine = InnoDB default character set utf8mb4 collate utf8mb4_nopad_bin;
+
+create table if not exists `job_heartbeats` (`job_id` varchar(64) not null primary key, `beat_at` datetime(6) not null, `cancel_requested_at` datetime(6), `cancel_reason` text, constraint `fk_job_heartbeats_job_id` foreign key (`job_id`) references `job_tracking` (`id`) on delete cascade) engine = InnoDB default character set utf8mb4 collate utf8mb4_nopad_bin;

@@ -66,6 +66,8 @@ CREATE TABLE "holds" ("id" text not null primary key check (length(id) <= 64), "
 
 CREATE INDEX "idx_holds_backup" on "holds" ("backup_id");
 
+CREATE TABLE "job_heartbeats" ("job_id" text not null primary key check (length(job_id) <= 64), "beat_at" text not null check (beat_at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), "cancel_requested_at" text check (cancel_requested_at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), "cancel_reason" text, constraint "fk_job_heartbeats_job_id" foreign key ("job_id") references "job_tracking" ("id") on delete cascade) strict;
+
 CREATE TABLE "job_steps" ("id" text not null primary key check (length(id) <= 64), "job_id" text not null check (length(job_id) <= 64), "seq" int not null, "name" text not null check (length(name) <= 191), "status" text default 'running' not null check (status in ('running', 'completed', 'failed', 'skipped')), "started_at" text not null check (started_at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), "completed_at" text check (completed_at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), "error_message" text, "metadata" text check (json_valid(metadata)), constraint "unique_job_seq" unique ("job_id", "seq"), constraint "fk_job_steps_job_id" foreign key ("job_id") references "job_tracking" ("id") on delete cascade) strict;
 
 CREATE TRIGGER job_tracking_updated_at after update on job_tracking for each row when new.updated_at = old.updated_at begin
