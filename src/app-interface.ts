@@ -10,10 +10,19 @@ export interface JobProgress {
   readonly total: number;
 }
 
+/** A step that has begun or ended. */
+export interface JobStepProgress {
+  readonly seq: number;
+  readonly name: string;
+  readonly status: 'running' | 'completed' | 'failed';
+  readonly duration_ms: number;
+}
+
 /** How a caller watches and stops what it started. */
 export interface JobWatch {
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: JobProgress) => void;
+  readonly onStep?: (step: JobStepProgress) => void;
   /** A line a person should see: a warning, a fallback and its reason. */
   readonly onNotice?: (message: string) => void;
 }
@@ -60,6 +69,8 @@ export interface BackupView {
   readonly total_bytes: number;
   readonly created_at: string;
   readonly completed_at: string | null;
+  /** Known of a completed backup without a verify of its data: it is not in the repository any more, or not whole there. */
+  readonly problem: 'missing' | 'damaged' | null;
 }
 
 /** `show BACKUP`: the row, and what the sidecar adds. */
@@ -193,6 +204,33 @@ export interface DeleteOutcome {
   readonly freed_bytes: number;
 }
 
+/** Backups, each counted once in each number that fits. */
+export interface RescanOutcome {
+  readonly job_id: string;
+  readonly repository: string;
+  readonly repository_id: string;
+  /** Another installation owns it: it was read all the same. */
+  readonly read_only: boolean;
+  /** In the repository, with a sidecar that can be read. */
+  readonly found: number;
+  readonly added: number;
+  readonly changed: number;
+  readonly damaged: number;
+  /** Those of `found` that belong to another installation. */
+  readonly foreign: number;
+  /** In the catalog and not in the repository. */
+  readonly missing: number;
+  /** Being made or deleted at this moment: left alone. */
+  readonly in_progress: number;
+  readonly damaged_backups: readonly { readonly backup_id: string; readonly code: string; readonly message: string }[];
+  readonly missing_backups: readonly string[];
+  /** Files that are none of ours, and the names of the first of them. */
+  readonly other_files: number;
+  readonly other_names: readonly string[];
+  /** What was only in a lost database, and is in no repository. */
+  readonly not_rebuilt: readonly string[];
+}
+
 export interface JobView {
   readonly job_id: string;
   readonly job_type: string;
@@ -234,6 +272,8 @@ export interface App {
   listRepositories(): Promise<readonly RepositoryView[]>;
   showRepository(nameOrId: string): Promise<RepositoryView>;
   testRepository(nameOrId: string): Promise<readonly SelfTestStep[]>;
+  /** Makes the rows of its backups what its files say. */
+  rescanRepository(nameOrId: string, watch: JobWatch): Promise<RescanOutcome>;
   /** `forget` keeps the files and drops the rows of its backups. */
   removeRepository(nameOrId: string, options: { readonly forget: boolean }): Promise<void>;
 

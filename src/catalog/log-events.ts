@@ -1,11 +1,12 @@
-// The table of log lines, and the writer that a job has for its own.
-// It must not keep lines back: a process that is killed loses none that it has logged.
+// The table of log lines: what they hold, and the plain statements on them.
+// It must not decide when a line is written: event-log.ts does.
 
-import { type Clock, isoTime } from '../plumbing/clock.ts';
+import { isoTime } from '../plumbing/clock.ts';
 import type { LogLevel } from '../plumbing/logger.ts';
 import type { Catalog } from './catalog.ts';
 import { instant, integer, type JsonObject, json, longText, nullable, oneOf, text } from './column.ts';
-import { sql } from './sql.ts';
+import type { WaitingEvent } from './event-buffer.ts';
+import { join, literal, sql } from './sql.ts';
 import { defineTable, insert, select, type TableRow } from './table.ts';
 
 export const LOG_EVENTS = defineTable('log_events', {
@@ -27,58 +28,61 @@ export interface NewLogEvent {
   readonly stepId: string | null;
 }
 
-export interface EventLog {
-  /** Hands the line to the database at once; it is durable with the next change of state. Never throws. */
-  append(event: NewLogEvent): void;
-  /** Waits for the lines before. Never throws. */
-  flush(): Promise<void>;
-}
-
-/** `onFailure` is told of each line that could not be written: a log line is never the reason why a job fails. */
-export function openEventLog(catalog: Catalog, jobId: string, onFailure: (error: unknown) => void): EventLog {
-  const timestamp = microsecondTimestamps(catalog.clock);
-  let written: Promise<unknown> = Promise.resolve();
-  return {
-    append: (event) => {
-      const write = insertLogEvent(catalog, jobId, event, timestamp()).catch(onFailure);
-      written = Promise.all([written, write]);
-    },
-    flush: async () => {
-      await written;
-    },
-  };
-}
-
 /** One line outside of a running job. */
-export function insertLogEvent(
-  catalog: Catalog,
-  jobId: string,
-  { level, message, attrs, stepId }: NewLogEvent,
-  ts = isoTime(catalog.clock.now()),
-): Promise<void> {
-  const row = { job_id: jobId, step_id: stepId, level, message, attrs: plainAttrs(attrs), ts };
-  return insert(catalog, LOG_EVENTS, row, { durable: false });
-}
-
-export function listLogEvents(catalog: Catalog, jobId: string): Promise<readonly LogEvent[]> {
-  return select(catalog, LOG_EVENTS, sql`where job_id = ${jobId} order by ts, id`);
-}
-
-/** The wall clock with the precision of the steady one, always ascending within one log. */
-function microsecondTimestamps(clock: Clock): () => string {
-  let wall = clock.now();
-  let steady = clock.monotonic();
-  let newest = 0;
-  return () => {
-    const drift = wall + clock.monotonic() - steady - clock.now();
-    if (Math.abs(drift) > 2) {
-      wall = clock.now();
-      steady = clock.monotonic();
-    }
-    newest = Math.max(Math.floor((wall + clock.monotonic() - steady) * 1000), newest + 1);
-    const microseconds = String(newest % 1000).padStart(3, '0');
-    return isoTime(Math.floor(newest / 1000)).replace('Z', `${microseconds}Z`);
+export function insertLogEvent(catalog: Catalog, jobId: string, event: NewLogEvent): Promise<void> {
+  const attrs = plainAttrs(event.attrs);
+  const row = {
+    job_id: jobId,
+    step_id: event.stepId,
+    level: event.level,
+    message: clipText(event.message),
+    ts: isoTime(catalog.clock.now()),
   };
+  return insert(catalog, LOG_EVENTS, { ...row, attrs }, { durable: false });
+}
+
+/** Many lines in one statement, in their order. They are durable with the next change of state, and survive the death of the process at once. */
+export async function insertLogEvents(catalog: Catalog, jobId: string, events: readonly WaitingEvent[]): Promise<void> {
+  const rows = events.map(({ level, message, attrs, stepId, ts }) => {
+    const at = instant.encode(ts, 'ts', catalog.dialect);
+    return sql`(${jobId}, ${stepId}, ${level}, ${message}, ${attrs}, ${at})`;
+  });
+  const statement = sql`insert into log_events (job_id, step_id, level, message, attrs, ts) values ${join(rows, ', ')}`;
+  await catalog.run(statement, { durable: false });
+}
+
+export interface EventPage {
+  /** Only those behind this one. */
+  readonly after?: Pick<LogEvent, 'ts' | 'id'>;
+  readonly limit: number;
+}
+
+/** In the order in which they were logged. */
+export function listLogEvents(catalog: Catalog, jobId: string, page?: EventPage): Promise<readonly LogEvent[]> {
+  const { ts, id } = page?.after ?? { ts: '', id: 0 };
+  const at = page?.after === undefined ? ts : instant.encode(ts, 'ts', catalog.dialect);
+  const behind = page?.after === undefined ? literal('') : sql`and (ts > ${at} or (ts = ${at} and id > ${id}))`;
+  const limit = page === undefined ? literal('') : sql`limit ${page.limit}`;
+  return select(catalog, LOG_EVENTS, sql`where job_id = ${jobId} ${behind} order by ts, id ${limit}`);
+}
+
+// MariaDB's TEXT holds 64 KiB, and a character may take four bytes of it.
+const LONGEST_MESSAGE = 16_000;
+const LONGEST_ATTRS = 64 * 1024;
+
+/** A message that both databases hold; one that is cut ends with an ellipsis. */
+export function clipText(message: string): string {
+  const text = message.length <= LONGEST_MESSAGE ? message : `${message.slice(0, LONGEST_MESSAGE)}…`;
+  return text.isWellFormed() ? text : text.toWellFormed();
+}
+
+/** Attributes as they are stored; such that would fill the database are cut, and say so. */
+export function encodeAttrs(attrs: Readonly<Record<string, unknown>> | undefined): string | null {
+  const plain = plainAttrs(attrs);
+  if (plain === null) return null;
+  const text = JSON.stringify(plain);
+  if (text.length <= LONGEST_ATTRS) return text;
+  return JSON.stringify({ cut: text.slice(0, 1000).toWellFormed(), characters: text.length });
 }
 
 /** What JSON cannot say is said as text. */

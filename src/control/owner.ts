@@ -21,24 +21,29 @@ export async function currentOwner(catalog: Catalog): Promise<Owner> {
   };
 }
 
-/**
- * True only when the owner cannot be running any more. The host name counts as part of the machine, because cloned machines
- * and containers often share a machine id.
- */
+/** `unknown`: of another machine or container, or hidden from us. */
+export type OwnerState = 'running' | 'dead' | 'unknown';
+
+/** True only when the owner cannot be running any more. */
 export function isProvablyDead(owner: Owner, self: Owner): boolean {
-  const known = owner.machine_id !== null && owner.boot_id !== null && self.boot_id !== null;
-  if (!known || owner.machine_id !== self.machine_id || owner.hostname !== self.hostname) return false;
-  if (owner.boot_id !== self.boot_id) return true;
-  if (owner.pid_namespace === null || owner.pid_namespace !== self.pid_namespace) return false;
-  return !isRunning(owner);
+  return judgeOwner(owner, self) === 'dead';
 }
 
-function isRunning(owner: Owner): boolean {
-  if (!processExists(owner.pid)) return false;
+/** The host name counts as part of the machine, because cloned machines and containers often share a machine id. */
+export function judgeOwner(owner: Owner, self: Owner): OwnerState {
+  const known = owner.machine_id !== null && owner.boot_id !== null && self.boot_id !== null;
+  if (!known || owner.machine_id !== self.machine_id || owner.hostname !== self.hostname) return 'unknown';
+  if (owner.boot_id !== self.boot_id) return 'dead';
+  if (owner.pid_namespace === null || owner.pid_namespace !== self.pid_namespace) return 'unknown';
+  return judgeProcess(owner);
+}
+
+function judgeProcess(owner: Owner): OwnerState {
+  if (!processExists(owner.pid)) return 'dead';
   const process = readProcess(owner.pid);
   // It exists and /proc does not show it (hidepid, another user's process): nothing is proved.
-  if (!process || owner.process_started === null) return true;
-  return !process.ended && process.started === owner.process_started;
+  if (!process || owner.process_started === null) return 'unknown';
+  return !process.ended && process.started === owner.process_started ? 'running' : 'dead';
 }
 
 /** Signal 0 asks without sending; it also sees processes that /proc hides from other users. */

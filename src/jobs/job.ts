@@ -16,12 +16,17 @@ export interface JobSpec {
 
 export interface JobContext {
   readonly jobId: string;
-  /** Fires when the caller wants the job to stop. */
+  /** Fires when the caller or somebody else wants the job to stop (CANCELLED), and when another process has settled it (JOB_LOST). */
   readonly signal: AbortSignal;
   /** Writes to the job log; inside a step the lines belong to it. */
   readonly logger: Logger;
   /** Runs a part of the job as a step with an outcome of its own. Its start and its end are durable when the next thing happens. */
   step<T>(name: string, run: () => Promise<T>): Promise<T>;
+  /** Runs a part of the job as a job of its own, which names this one as its parent and ends when this one is cancelled. */
+  child<T>(
+    spec: Omit<JobSpec, 'parentJobId'>,
+    run: (context: JobContext) => Promise<T>,
+  ): Promise<{ readonly jobId: string; readonly result: T }>;
   /** `total` is 0 until it is known. Cheap: may be called for every cluster. */
   progress(phase: string, done: number, total: number): void;
   /** The VM the job is about, where that was not known when it began; durable when it resolves. */

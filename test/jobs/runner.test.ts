@@ -4,6 +4,7 @@ import { setTimeout as wait } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import type { JobWatch } from '../../src/app-interface.ts';
 import type { Catalog } from '../../src/catalog/catalog.ts';
+import { requestCancel } from '../../src/catalog/job-heartbeats.ts';
 import { listJobSteps } from '../../src/catalog/job-steps.ts';
 import { listTrackedJobs, resolveTrackedJob } from '../../src/catalog/job-tracking.ts';
 import { listLogEvents } from '../../src/catalog/log-events.ts';
@@ -177,8 +178,8 @@ describe('a job that ends badly', () => {
       { onNotice: (message) => notices.push(message) },
     );
     await expect(work).rejects.toThrow('the real reason');
-    expect(notices).toHaveLength(2);
-    expect(notices[0]).toContain('is incomplete');
+    expect(notices).toHaveLength(3); // the first line that was refused, what is lost of them, the end of the job
+    for (const notice of notices) expect(notice).toContain('is incomplete');
   });
 
   it('a line that cannot be written does not fail the job', async () => {
@@ -193,7 +194,47 @@ describe('a job that ends badly', () => {
       { onNotice: (message) => notices.push(message) },
     );
     expect(result).toBe('done');
-    expect(notices).toEqual([expect.stringContaining('is incomplete')]);
+    expect(notices).toEqual([expect.stringContaining('is incomplete'), expect.stringContaining('1 of its lines could not be written')]);
+  });
+});
+
+describe('a job inside of a job', () => {
+  it('names its parent and has an end of its own', async () => {
+    const { catalog, run } = await openRunner();
+    const { jobId, result } = await run(async (job) => {
+      const child = await job.child({ jobType: 'verify', operation: 'verify of web' }, async (inner) => {
+        inner.logger.log('info', 'inside');
+        return 7;
+      });
+      await expect(
+        job.child({ jobType: 'copy', operation: 'copy of web' }, async () => {
+          throw new ChainkeepError('SOURCE_CHANGED', 'it shrank');
+        }),
+      ).rejects.toMatchObject({ code: 'SOURCE_CHANGED' });
+      return child;
+    });
+    expect(result.result).toBe(7);
+    const children = await listTrackedJobs(catalog, { parentJobId: jobId });
+    expect(children.map((job) => [job.job_type, job.status]).toSorted()).toEqual([
+      ['copy', 'failed'],
+      ['verify', 'completed'],
+    ]);
+    expect((await listLogEvents(catalog, result.jobId)).map((event) => event.message)).toEqual(['inside']);
+    expect(await listTrackedJobs(catalog, { statuses: ['running'] })).toEqual([]);
+  });
+
+  it('is cancelled with its parent', async () => {
+    const { catalog, run } = await openRunner();
+    const work = run(async (job) => {
+      await requestCancel(catalog, [job.jobId], 'cancelled by a test');
+      await job.child({ jobType: 'copy', operation: 'x' }, ({ signal }) => wait(20_000, undefined, { signal }));
+    });
+    await expect(work).rejects.toMatchObject({ code: 'CANCELLED', message: 'cancelled by a test' });
+    const jobs = await listTrackedJobs(catalog, {});
+    expect(jobs.map((job) => [job.status, job.error_message])).toEqual([
+      ['cancelled', 'cancelled by a test'],
+      ['cancelled', 'cancelled by a test'],
+    ]);
   });
 });
 
