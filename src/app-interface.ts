@@ -233,6 +233,7 @@ export interface RescanOutcome {
 
 export interface JobView {
   readonly job_id: string;
+  readonly parent_job_id: string | null;
   readonly job_type: string;
   readonly operation: string;
   readonly status: string;
@@ -242,6 +243,25 @@ export interface JobView {
   readonly started_at: string | null;
   readonly completed_at: string | null;
   readonly metadata: Readonly<Record<string, unknown>>;
+}
+
+/** Jobs, the newest first. */
+export interface JobPage {
+  readonly jobs: readonly JobView[];
+  /** The last job of this page, for the next one; null when there is no more. */
+  readonly next: string | null;
+}
+
+export interface JobDetails {
+  readonly job: JobView & {
+    readonly context_id: string | null;
+    readonly owner: { readonly hostname: string; readonly pid: number } | null;
+    /** When a running job was last heard of. */
+    readonly heartbeat_at: string | null;
+    readonly cancel_requested_at: string | null;
+  };
+  readonly steps: readonly JobStepView[];
+  readonly children: readonly JobView[];
 }
 
 export interface JobStepView {
@@ -254,6 +274,7 @@ export interface JobStepView {
 }
 
 export interface JobEventView {
+  readonly event_id: number;
   readonly ts: string;
   readonly level: string;
   readonly message: string;
@@ -290,11 +311,22 @@ export interface App {
   listVms(): Promise<readonly VmView[]>;
   renameVm(vm: string, name: string): Promise<void>;
 
-  listJobs(filter: { readonly status?: string }): Promise<readonly JobView[]>;
-  showJob(id: string): Promise<{ readonly job: JobView; readonly steps: readonly JobStepView[] }>;
-  jobEvents(id: string): Promise<readonly JobEventView[]>;
+  readonly jobs: JobLog;
 
   close(): Promise<void>;
+}
+
+/** The job log. A job is named by its id or an unambiguous beginning of one. */
+export interface JobLog {
+  /** `before`: only jobs older than this one. */
+  list(filter: { readonly status?: string; readonly limit: number; readonly before?: string }): Promise<JobPage>;
+  show(id: string): Promise<JobDetails>;
+  /** In the order in which they were logged; a page of at most `limit` behind `after`, or all of them. */
+  events(id: string, page?: { readonly after?: JobEventView; readonly limit: number }): Promise<readonly JobEventView[]>;
+  /** Asks the process that runs the job to stop it and its children; a job that nobody runs yet is cancelled at once. Throws JOB_ENDED. */
+  cancel(id: string): Promise<{ readonly job_id: string; readonly status: 'cancelling' | 'cancelled' }>;
+  /** How many days ended jobs are kept; with `days` from now on. */
+  retention(days?: number): Promise<{ readonly retention_days: number }>;
 }
 
 export interface AppOptions {

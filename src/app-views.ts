@@ -90,6 +90,7 @@ export function backupDetails(
 export function jobView(job: TrackedJob): JobView {
   return {
     job_id: job.id,
+    parent_job_id: job.parent_job_id,
     job_type: job.job_type,
     operation: job.operation,
     status: job.status,
@@ -106,6 +107,6 @@ export function jobStepView({ seq, name, status, started_at, completed_at, error
   return { seq, name, status, started_at, completed_at, error_message };
 }
 
-export function jobEventView({ ts, level, message, attrs }: LogEvent): JobEventView {
-  return { ts, level, message, attrs };
+export function jobEventView({ id, ts, level, message, attrs }: LogEvent): JobEventView {
+  return { event_id: id, ts, level, message, attrs };
 }

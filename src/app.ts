@@ -2,7 +2,8 @@
 
 import { join } from 'node:path';
 import type * as view from './app-interface.ts';
-import { backupDetails, chainView, jobEventView, jobStepView, jobView, repositoryView, vmView } from './app-views.ts';
+import { openJobLog, removeOldJobsWhenDue } from './app-jobs.ts';
+import { backupDetails, chainView, repositoryView, vmView } from './app-views.ts';
 import { listChains } from './catalog/backup-chains.ts';
 import {
   type BackupFilter,
@@ -15,9 +16,7 @@ import {
 import { listBackups } from './catalog/backup-listing.ts';
 import type { BackupRepository } from './catalog/backup-repositories.ts';
 import type { Catalog } from './catalog/catalog.ts';
-import { listJobSteps } from './catalog/job-steps.ts';
-import { type JobStatus, listTrackedJobs, resolveTrackedJob } from './catalog/job-tracking.ts';
-import { listLogEvents } from './catalog/log-events.ts';
+import { listTrackedJobs } from './catalog/job-tracking.ts';
 import { openCatalog } from './catalog/open-catalog.ts';
 import { getVmContext, listVmContexts, updateVmContext } from './catalog/vm-contexts.ts';
 import type { RepositoryChoice } from './jobs/kinds/backup.ts';
@@ -48,6 +47,7 @@ export async function openApp(options: view.AppOptions): Promise<view.App> {
   const app = new ChainkeepApp(options.home, catalog, systemClock);
   try {
     await app.recover();
+    await removeOldJobsWhenDue(catalog);
   } catch (error) {
     await catalog.close();
     throw error;
@@ -173,18 +173,8 @@ class ChainkeepApp implements view.App {
     );
   }
 
-  async listJobs(filter: { readonly status?: string }): Promise<readonly view.JobView[]> {
-    const statuses = filter.status === undefined ? {} : { statuses: [statusOf<JobStatus>(filter.status, BACKUP_STATUSES)] };
-    return (await listTrackedJobs(this.#catalog, statuses)).map(jobView);
-  }
-
-  async showJob(id: string): Promise<{ readonly job: view.JobView; readonly steps: readonly view.JobStepView[] }> {
-    const job = await resolveTrackedJob(this.#catalog, id);
-    return { job: jobView(job), steps: (await listJobSteps(this.#catalog, job.id)).map(jobStepView) };
-  }
-
-  async jobEvents(id: string): Promise<readonly view.JobEventView[]> {
-    return (await listLogEvents(this.#catalog, (await resolveTrackedJob(this.#catalog, id)).id)).map(jobEventView);
+  get jobs(): view.JobLog {
+    return openJobLog(this.#catalog);
   }
 
   close(): Promise<void> {

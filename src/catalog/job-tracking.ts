@@ -1,6 +1,7 @@
 // The table of jobs: everything that changed something, who ran it, and how it ended.
 // It must not run anything: jobs/runner.ts does.
 
+import { isoTime } from '../plumbing/clock.ts';
 import { ChainkeepError } from '../plumbing/errors.ts';
 import type { Catalog, RunOptions, Sql, SqlValue } from './catalog.ts';
 import { instant, integer, json, longText, nullable, oneOf, text } from './column.ts';
@@ -187,6 +188,13 @@ export async function returnTrackedJob(catalog: Catalog, job: UnendedJob, self: 
     await update(unit, JOB_TRACKING, { owner }, sql`id = ${job.id}`);
     await update(unit, JOB_HEARTBEATS, { beat_at: job.heard_at }, sql`job_id = ${job.id}`);
   });
+}
+
+/** A job that waits in a queue and belongs to nobody. False when somebody runs it by now. */
+export async function cancelPendingJob(catalog: Catalog, id: string): Promise<boolean> {
+  const now = isoTime(catalog.clock.now());
+  const end = { status: 'cancelled', canceled_at: now, completed_at: now, error_message: 'cancelled before it began' } as const;
+  return (await update(catalog, JOB_TRACKING, end, sql`id = ${id} and status = 'pending' and owner is null`)) === 1;
 }
 
 /** Inside of a transaction that holds the job. */

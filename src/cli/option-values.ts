@@ -16,6 +16,15 @@ export function parseDiskNumber(text: string): number {
   return value;
 }
 
+const MOST_COUNT = 100_000;
+
+/** How many: a whole number from 1. */
+export function parseCount(text: string): number {
+  const value = /^\d+$/.test(text) ? Number(text) : 0;
+  if (value >= 1 && value <= MOST_COUNT) return value;
+  throw new ChainkeepError('USAGE', `"${text}" is not a whole number from 1 to ${MOST_COUNT}`);
+}
+
 /** For options that may be given several times. */
 export function collect(value: string, previous: readonly string[] | undefined): readonly string[] {
   return [...(previous ?? []), value];
