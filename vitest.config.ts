@@ -1,17 +1,36 @@
 // How the tests run. Which files are left out (long ones, and those whose tools are missing) is decided in test/left-out.ts.
 
 import { defineConfig } from 'vitest/config';
-import { leftOutFiles } from './test/left-out.ts';
+import { hasMariadb, leftOutFiles } from './test/left-out.ts';
+
+/** Run once more with MariaDB as the database. */
+const ON_BOTH_DATABASES = ['test/catalog/**/*.test.ts', 'test/control/**/*.test.ts', 'test/jobs/**/*.test.ts'];
+/** Files of SQLite, and what only they have. */
+const ONLY_SQLITE = ['test/catalog/migrations.test.ts', 'test/control/owner.test.ts'];
+const ONLY_MARIADB = ['test/catalog/mariadb/**/*.test.ts'];
+
+const MARIADB = {
+  extends: true,
+  test: {
+    name: 'on MariaDB',
+    include: [...ON_BOTH_DATABASES, ...ONLY_MARIADB],
+    exclude: [...leftOutFiles(), ...ONLY_SQLITE],
+    env: { CHAINKEEP_TEST_DATABASE: 'mariadb' },
+    globalSetup: ['test/servers/mariadb-setup.ts'],
+  },
+} as const;
 
 export default defineConfig({
   test: {
-    include: ['test/**/*.test.ts'],
-    exclude: leftOutFiles(),
     pool: 'forks',
     maxWorkers: '100%',
     testTimeout: 120_000,
     hookTimeout: 120_000,
     setupFiles: process.env.CHAINKEEP_CHILD_COVERAGE ? ['test/child-coverage.ts'] : [],
+    projects: [
+      { extends: true, test: { name: 'all', include: ['test/**/*.test.ts'], exclude: [...leftOutFiles(), ...ONLY_MARIADB] } },
+      ...(hasMariadb() ? [MARIADB] : []),
+    ],
     coverage: {
       provider: 'v8',
       include: ['src/**/*.ts'],

@@ -45,6 +45,11 @@ export function filesWithoutTools(): Map<string, string> {
   return files;
 }
 
+/** Is there a server to start, or one that was given? */
+export function hasMariadb(): boolean {
+  return (process.env.CHAINKEEP_TEST_MARIADB_URL ?? '') !== '' || (isOnThisMachine('mariadbd') && isOnThisMachine('mariadb-install-db'));
+}
+
 /** What vitest's `exclude` gets. */
 export function leftOutFiles(): string[] {
   const long = process.env.CHAINKEEP_TEST_ALL ? [] : ['test/**/*.long.test.ts'];

@@ -12,9 +12,13 @@ import { catalogError } from './database-error.ts';
 import { readSchemaVersion, SCHEMA_VERSION } from './schema-version.ts';
 import { SqliteCatalog } from './sqlite-catalog.ts';
 
+const BUSY_TIMEOUT = 10_000;
+
 export interface OpenCatalogOptions {
-  /** `sqlite:PATH`; `mariadb://user@host/database` is refused so far. */
+  /** `sqlite:PATH` or `mariadb://USER@HOST/DATABASE`. */
   readonly url: string;
+  /** Of the user on MariaDB. */
+  readonly password?: string | undefined;
   readonly clock: Clock;
   /** Milliseconds to wait for the write lock of another process; default 10 000. */
   readonly busyTimeout?: number;
@@ -22,12 +26,24 @@ export interface OpenCatalogOptions {
 
 /** Throws CONFIG_INVALID for a URL it does not know, CATALOG_TOO_NEW, and CATALOG_FAILED when the database cannot be opened. */
 export async function openCatalog(options: OpenCatalogOptions): Promise<Catalog> {
-  const path = sqlitePath(options.url);
-  const connection = await openSqlite(path, options.busyTimeout ?? 10_000);
+  const busyTimeout = options.busyTimeout ?? BUSY_TIMEOUT;
+  const { catalog, name } = options.url.startsWith('mariadb:')
+    ? (await import('./open-mariadb.ts')).openMariadb({ ...options, busyTimeout })
+    : await openEmbedded(options, busyTimeout);
   try {
-    const catalog = new SqliteCatalog(connection, options.clock);
-    await bringUpToDate(catalog, path);
+    await bringUpToDate(catalog, name);
     return catalog;
+  } catch (error) {
+    await catalog.close();
+    throw error;
+  }
+}
+
+async function openEmbedded({ url, clock }: OpenCatalogOptions, busyTimeout: number): Promise<{ catalog: Catalog; name: string }> {
+  const path = sqlitePath(url);
+  const connection = await openSqlite(path, busyTimeout);
+  try {
+    return { catalog: new SqliteCatalog(connection, clock), name: path };
   } catch (error) {
     connection.close();
     throw error;
@@ -35,13 +51,12 @@ export async function openCatalog(options: OpenCatalogOptions): Promise<Catalog>
 }
 
 function sqlitePath(url: string): string {
-  if (url.startsWith('mariadb:')) {
-    throw new ChainkeepError('NOT_BUILT_YET', 'a MariaDB catalog is planned and not built yet', { advice: 'use sqlite:PATH' });
-  }
   const path = url.startsWith('sqlite:') ? url.slice('sqlite:'.length) : '';
   // The driver would cut blanks off both ends and open another file.
   if (path === '' || path !== path.trim()) {
-    throw new ChainkeepError('CONFIG_INVALID', `the database URL "${url}" is not one`, { advice: 'write it as sqlite:PATH' });
+    throw new ChainkeepError('CONFIG_INVALID', `the database URL "${url}" is not one`, {
+      advice: 'write it as sqlite:PATH or mariadb://USER@HOST/DATABASE',
+    });
   }
   return resolve(path);
 }
@@ -68,16 +83,16 @@ function createPrivateFile(path: string): void {
   closeSync(openSync(path, 'a', 0o600));
 }
 
-async function bringUpToDate(catalog: Catalog, path: string): Promise<void> {
+async function bringUpToDate(catalog: Catalog, name: string): Promise<void> {
   const version = await readSchemaVersion(catalog);
   if (version === SCHEMA_VERSION) return;
   if (version > SCHEMA_VERSION) {
     throw new ChainkeepError(
       'CATALOG_TOO_NEW',
-      `the database ${path} has schema ${version}; this version of Chainkeep knows up to ${SCHEMA_VERSION}`,
+      `the database ${name} has schema ${version}; this version of Chainkeep knows up to ${SCHEMA_VERSION}`,
       {
         advice: 'use the newer version of Chainkeep that wrote it, or give another database',
-        context: { database: path, schema_version: version, known_version: SCHEMA_VERSION },
+        context: { database: name, schema_version: version, known_version: SCHEMA_VERSION },
       },
     );
   }

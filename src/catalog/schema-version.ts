@@ -11,11 +11,15 @@ export const SCHEMA_VERSION = 58;
 /** "CKPT" in the header of the file: `file` and we can tell our databases from those of others. */
 const APPLICATION_ID = 0x43_4b_50_54;
 
+const OWN_TABLE =
+  'create table if not exists chainkeep_schema (id int primary key, version int not null) engine = InnoDB default character set utf8mb4 collate utf8mb4_nopad_bin';
+const OWN_TABLES = 'information_schema.tables where table_schema = database()';
+
 /** 0 for an empty database. */
 export async function readSchemaVersion(catalog: Catalog): Promise<number> {
   if (catalog.dialect === 'sqlite') return readNumber(catalog, 'pragma user_version');
-  await catalog.run(sql`create table if not exists schema_version (id int primary key, version int not null)`);
-  return readNumber(catalog, 'select coalesce(max(version), 0) from schema_version');
+  const known = await readNumber(catalog, `select count(*) from ${OWN_TABLES} and table_name = 'chainkeep_schema'`);
+  return known === 0 ? 0 : readNumber(catalog, 'select coalesce(max(version), 0) from chainkeep_schema');
 }
 
 export async function writeSchemaVersion(catalog: Catalog, version: number): Promise<void> {
@@ -23,7 +27,8 @@ export async function writeSchemaVersion(catalog: Catalog, version: number): Pro
     await catalog.run(literal(`pragma user_version = ${version}`));
     await catalog.run(literal(`pragma application_id = ${APPLICATION_ID}`));
   } else {
-    await catalog.run(sql`replace into schema_version (id, version) values (1, ${version})`);
+    await catalog.run(literal(OWN_TABLE));
+    await catalog.run(sql`replace into chainkeep_schema (id, version) values (1, ${version})`);
   }
 }
 
@@ -33,27 +38,25 @@ export async function writeSchemaVersion(catalog: Catalog, version: number): Pro
  */
 export function withMigrationLock(catalog: Catalog, work: (catalog: Catalog) => Promise<void>): Promise<void> {
   return catalog.transaction(async (locked) => {
-    if (locked.dialect === 'sqlite') {
-      await refuseForeignDatabase(locked);
-      return work(locked);
+    if (!(await isOurs(locked))) {
+      throw new ChainkeepError('CATALOG_FAILED', 'the database holds tables of another program', {
+        advice: 'give a new database, or one of Chainkeep, with --database',
+      });
     }
-    if ((await readNumber(locked, "select get_lock('chainkeep_migration', 600)")) !== 1) {
-      throw new ChainkeepError('CATALOG_FAILED', 'another process has been changing the tables for ten minutes', { retryable: true });
-    }
-    try {
-      await work(locked);
-    } finally {
-      await locked.all(literal("select release_lock('chainkeep_migration')"));
-    }
+    // The mark comes before the first table: killed between the two, the database would be taken for that of another program.
+    if (locked.dialect === 'mariadb') await writeSchemaVersion(locked, await readSchemaVersion(locked));
+    await work(locked);
   });
 }
 
-async function refuseForeignDatabase(catalog: Catalog): Promise<void> {
+/** Empty, or with our mark. */
+async function isOurs(catalog: Catalog): Promise<boolean> {
+  if (catalog.dialect === 'mariadb') {
+    const [all, marks] = [`select count(*) from ${OWN_TABLES}`, `select count(*) from ${OWN_TABLES} and table_name = 'chainkeep_schema'`];
+    return (await readNumber(catalog, all)) === 0 || (await readNumber(catalog, marks)) === 1;
+  }
   const tables = await readNumber(catalog, "select count(*) from sqlite_schema where name not like 'sqlite_%'");
-  if (tables === 0 || (await readNumber(catalog, 'pragma application_id')) === APPLICATION_ID) return;
-  throw new ChainkeepError('CATALOG_FAILED', 'the database holds tables of another program', {
-    advice: 'give the path of a new file, or of a Chainkeep database, with --database',
-  });
+  return tables === 0 || (await readNumber(catalog, 'pragma application_id')) === APPLICATION_ID;
 }
 
 async function readNumber(catalog: Catalog, statement: string): Promise<number> {

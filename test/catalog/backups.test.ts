@@ -16,7 +16,7 @@ import { countBackupsByRepository, deleteRepository } from '../../src/catalog/ba
 import type { Catalog } from '../../src/catalog/catalog.ts';
 import { completeBackup, deleteBackupJob, forgetBackups } from '../../src/catalog/complete-backup.ts';
 import { listVmContexts, updateVmContext } from '../../src/catalog/vm-contexts.ts';
-import { addRepository, addVm, backupRow, openScratch } from './scratch-catalog.ts';
+import { addRepository, addVm, backupRow, ON_MARIADB, openScratch } from './scratch-catalog.ts';
 
 const CHAIN = { chain_id: 'c1' };
 const DISK = { vmContextId: 'vm-1', diskId: 0, repositoryId: 'repo-1' };
@@ -177,7 +177,8 @@ describe('finding a backup', () => {
     ]);
   });
 
-  it('uses an index for every listing', async () => {
+  // MariaDB scans three rows whatever indexes there are; the benchmark measures a million on both.
+  it.skipIf(ON_MARIADB)('uses an index for every listing', async () => {
     const catalog = await openFilled();
     const seen: string[] = [];
     const watching: Catalog = {

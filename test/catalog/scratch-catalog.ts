@@ -1,16 +1,17 @@
-// A database of its own for each test, and rows to fill it with.
+// A database of its own for each test, on the kind of server that the run is for, and rows to fill it with.
 
 import { mkdtemp, rm } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import Sqlite from 'better-sqlite3';
-import { onTestFinished } from 'vitest';
+import { createConnection } from 'mysql2/promise';
+import { inject, onTestFinished } from 'vitest';
 import type { NewBackupJob } from '../../src/catalog/backup-jobs.ts';
 import { insertRepository } from '../../src/catalog/backup-repositories.ts';
 import type { Catalog } from '../../src/catalog/catalog.ts';
 import { openCatalog } from '../../src/catalog/open-catalog.ts';
 import { insertVmContext } from '../../src/catalog/vm-contexts.ts';
-import { type Clock, isoTime, systemClock } from '../../src/plumbing/clock.ts';
+import { type Clock, isoTime, randomToken, systemClock } from '../../src/plumbing/clock.ts';
 
 export async function scratchFolder(): Promise<string> {
   const folder = await mkdtemp(join(tmpdir(), 'chainkeep-catalog-'));
@@ -18,16 +19,69 @@ export async function scratchFolder(): Promise<string> {
   return folder;
 }
 
-export interface Scratch {
-  readonly catalog: Catalog;
-  readonly path: string;
+/** Where a database is, for `openCatalog` and for other processes. */
+export interface DatabasePlace {
+  readonly url: string;
+  readonly password: string | undefined;
 }
 
+export interface Scratch {
+  readonly catalog: Catalog;
+  readonly place: DatabasePlace;
+  /** Of the file, on SQLite. */
+  readonly path: string;
+  /** What another program would do to the database. */
+  raw(statement: string): Promise<readonly unknown[]>;
+}
+
+/** Which database the tests of this run are for. */
+export const ON_MARIADB = process.env.CHAINKEEP_TEST_DATABASE === 'mariadb';
+
 export async function openScratch(clock: Clock = systemClock): Promise<Scratch> {
-  const path = join(await scratchFolder(), 'catalog.sqlite');
-  const catalog = await openCatalog({ url: `sqlite:${path}`, clock });
+  const place = await scratchPlace();
+  const catalog = await openCatalog({ ...place, clock });
   onTestFinished(() => catalog.close());
-  return { catalog, path };
+  return { catalog, place, path: place.url.replace(/^sqlite:/, ''), raw: (statement) => rawStatement(place, statement) };
+}
+
+/** A place where no database is yet (SQLite) or an empty one (MariaDB). */
+export async function scratchPlace(): Promise<DatabasePlace> {
+  if (!ON_MARIADB) return { url: `sqlite:${join(await scratchFolder(), 'catalog.sqlite')}`, password: undefined };
+  const { url, password } = inject('mariadb');
+  const name = `chainkeep_test_${randomToken(12)}`;
+  await onServer({ url, password }, `create database ${name}`);
+  onTestFinished(() => onServer({ url, password }, `drop database ${name}`).then(() => undefined));
+  return { url: `${url}${name}`, password };
+}
+
+async function rawStatement(place: DatabasePlace, statement: string): Promise<readonly unknown[]> {
+  return place.url.startsWith('sqlite:') ? rawSql(place.url.slice('sqlite:'.length), statement) : onServer(place, statement);
+}
+
+/** One statement on the server that the place is on. */
+export async function onServer({ url, password }: DatabasePlace, statement: string): Promise<readonly unknown[]> {
+  const { hostname, port, username, pathname } = new URL(url);
+  const database = pathname.slice(1);
+  const connection = await createConnection({
+    host: hostname,
+    port: Number(port),
+    user: username,
+    dateStrings: true,
+    timezone: 'Z',
+    ...(password !== undefined && { password }),
+    ...(database !== '' && { database }),
+  });
+  try {
+    const [rows] = await connection.query(statement);
+    return Array.isArray(rows) ? rows : [];
+  } finally {
+    await connection.end();
+  }
+}
+
+/** A time in UTC as a statement of this database has it. */
+export function rawTime(iso: string): string {
+  return ON_MARIADB ? iso.replace('T', ' ').replace('Z', '') : iso;
 }
 
 /** A clock that stands still until it is moved. */
@@ -78,7 +132,7 @@ export function backupRow(id: string, minute: number, other: Partial<NewBackupJo
   } satisfies NewBackupJob;
 }
 
-/** What another program would do to the file. */
+/** What another program would do to the file of SQLite. */
 export function rawSql(path: string, statement: string): readonly unknown[] {
   const database = new Sqlite(path);
   try {

@@ -1,4 +1,4 @@
-// Holds the lease of disk 0 of vm-1 in repo-1 of the database in its argument until it is told to look ("look\n" on its input),
+// Holds the lease of disk 0 of vm-1 in repo-1 of the database in its argument (a URL; password: PASSWORD) until it is told to look ("look\n" on its input),
 // then prints what its guard says and ends. Prints "held" first.
 
 import { once } from 'node:events';
@@ -9,7 +9,7 @@ import { systemClock } from '../../src/plumbing/clock.ts';
 import { isChainkeepError } from '../../src/plumbing/errors.ts';
 import { silentLogger } from '../../src/plumbing/logger.ts';
 
-const catalog = await openCatalog({ url: `sqlite:${process.argv[2]}`, clock: systemClock });
+const catalog = await openCatalog({ url: process.argv[2] ?? '', password: process.env.PASSWORD, clock: systemClock });
 const wanted = {
   repositoryId: 'repo-1',
   vmContextId: 'vm-1',

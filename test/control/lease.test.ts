@@ -14,31 +14,32 @@ import { type LeaseWanted, withLease } from '../../src/control/lease.ts';
 import { currentOwner } from '../../src/control/owner.ts';
 import { ChainkeepError } from '../../src/plumbing/errors.ts';
 import type { Logger } from '../../src/plumbing/logger.ts';
-import { addRepository, addVm, openScratch, setClock } from '../catalog/scratch-catalog.ts';
+import { addRepository, addVm, type DatabasePlace, openScratch, setClock } from '../catalog/scratch-catalog.ts';
 
 const HOLDER = fileURLToPath(new URL('./hold-lease-process.ts', import.meta.url));
 
 interface Site {
   readonly catalog: Catalog;
-  readonly path: string;
+  readonly place: DatabasePlace;
   readonly wanted: LeaseWanted;
   readonly lines: string[];
 }
 
 async function openSite(clock?: ReturnType<typeof setClock>): Promise<Site> {
-  const { catalog, path } = await openScratch(clock);
+  const { catalog, place } = await openScratch(clock);
   await addRepository(catalog);
   await addVm(catalog);
   const lines: string[] = [];
   const logger: Logger = { log: (level, message) => lines.push(`${level} ${message}`) };
   const owner = await currentOwner(catalog);
-  return { catalog, path, lines, wanted: { repositoryId: 'repo-1', vmContextId: 'vm-1', diskId: 0, jobId: 'job-1', owner, logger } };
+  return { catalog, place, lines, wanted: { repositoryId: 'repo-1', vmContextId: 'vm-1', diskId: 0, jobId: 'job-1', owner, logger } };
 }
 
 /** Another process that holds the lease. */
-async function startHolder(path: string, heartbeat: number, expiry: number) {
-  const child: ChildProcess = spawn(process.execPath, [HOLDER, path, String(heartbeat), String(expiry)], {
+async function startHolder(place: DatabasePlace, heartbeat: number, expiry: number) {
+  const child: ChildProcess = spawn(process.execPath, [HOLDER, place.url, String(heartbeat), String(expiry)], {
     stdio: ['pipe', 'pipe', 'inherit'],
+    env: { ...process.env, PASSWORD: place.password },
   });
   onTestFinished(() => {
     child.kill('SIGKILL');
@@ -98,8 +99,8 @@ describe('a lease', () => {
 
 describe('another process', () => {
   it('keeps it as long as it renews, well beyond the expiry', async () => {
-    const { catalog, path, wanted } = await openSite();
-    const holder = await startHolder(path, 100, 1500);
+    const { catalog, place, wanted } = await openSite();
+    const holder = await startHolder(place, 100, 1500);
     await wait(2000);
     const [lease] = await listLeases(catalog);
     await expect(withLease(catalog, wanted, taken)).rejects.toMatchObject({
@@ -112,8 +113,8 @@ describe('another process', () => {
   });
 
   it('killed: its lease is taken over at once, and that is said', async () => {
-    const { catalog, path, wanted, lines } = await openSite();
-    const holder = await startHolder(path, 10_000, 60_000);
+    const { catalog, place, wanted, lines } = await openSite();
+    const holder = await startHolder(place, 10_000, 60_000);
     holder.child.kill('SIGKILL');
     await once(holder.child, 'close');
     expect(await withLease(catalog, wanted, taken)).toBe('taken');
@@ -121,8 +122,8 @@ describe('another process', () => {
   });
 
   it('stopped: its lease stands until the expiry, then another takes it, and the stopped one notices when it goes on', async () => {
-    const { catalog, path, wanted } = await openSite();
-    const holder = await startHolder(path, 100, 1200);
+    const { catalog, place, wanted } = await openSite();
+    const holder = await startHolder(place, 100, 1200);
     holder.child.kill('SIGSTOP');
     await expect(withLease(catalog, wanted, taken)).rejects.toMatchObject({ code: 'BACKUP_IN_PROGRESS' });
     await wait(1400);
@@ -135,8 +136,8 @@ describe('another process', () => {
 
   it('stopped, and nobody took it, or somebody took it and is done: lost all the same', async () => {
     for (const visitor of [false, true]) {
-      const { catalog, path, wanted } = await openSite();
-      const holder = await startHolder(path, 100, 800);
+      const { catalog, place, wanted } = await openSite();
+      const holder = await startHolder(place, 100, 800);
       holder.child.kill('SIGSTOP');
       await wait(1000);
       if (visitor) expect(await withLease(catalog, wanted, taken)).toBe('taken');
