@@ -31,6 +31,11 @@ const MEANINGS: Readonly<Record<string, string>> = {
   space_reservations: 'Room in a repository that a running job counts on.',
   secrets:
     'What the stores of repositories need and nobody may read, encrypted: AES-256-GCM under the key `key_id`, which is not in the database.',
+  users: 'Who may use the server. `password_hash` is null for those who come through another directory.',
+  sessions: 'Who is logged in at the web pages; of the token only its hash is kept.',
+  api_tokens: 'Tokens of programs, with a role of their own; of the token only its hash is kept.',
+  audit_log: 'Who did what and when. Each line is hashed with the one before it.',
+  storage_samples: 'How full a repository was: for growth and forecast.',
   settings: 'What this installation remembers of itself.',
 };
 

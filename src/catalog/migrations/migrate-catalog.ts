@@ -4,6 +4,7 @@
 import { assert } from '../../plumbing/errors.ts';
 import type { Catalog, SqlValue } from '../catalog.ts';
 import { readSchemaVersion, SCHEMA_VERSION, withMigrationLock, writeSchemaVersion } from '../schema-version.ts';
+import { ACCESS_STEPS } from './access-steps.ts';
 import { BACKUP_STEPS } from './backup-steps.ts';
 import { CONFIGURATION_STEPS } from './configuration-steps.ts';
 import { COORDINATION_STEPS } from './coordination-steps.ts';
@@ -20,6 +21,7 @@ export const STEPS: readonly Step[] = [
   ...COORDINATION_STEPS,
   ...SECRET_STEPS,
   ...HEARTBEAT_STEPS,
+  ...ACCESS_STEPS,
 ];
 
 /** Safe to call from several processes at once, and again after a kill: each step can be repeated, and its number is written after it. */

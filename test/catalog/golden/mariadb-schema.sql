@@ -99,3 +99,25 @@ create index if not exists `idx_reservations_repository` on `space_reservations`
 create table if not exists `secrets` (`id` varchar(64) not null primary key, `repository_id` varchar(64) not null, `name` varchar(64) not null, `key_id` varchar(64) not null, `sealed` text not null, `created_at` datetime(6) default (utc_timestamp(6)) not null, `updated_at` datetime(6) default (utc_timestamp(6)) not null on update current_timestamp(6), constraint `unique_secret` unique (`repository_id`, `name`), constraint `fk_secrets_repository_id` foreign key (`repository_id`) references `backup_repositories` (`id`) on delete cascade) engine = InnoDB default character set utf8mb4 collate utf8mb4_nopad_bin;
 
 create table if not exists `job_heartbeats` (`job_id` varchar(64) not null primary key, `beat_at` datetime(6) not null, `cancel_requested_at` datetime(6), `cancel_reason` text, constraint `fk_job_heartbeats_job_id` foreign key (`job_id`) references `job_tracking` (`id`) on delete cascade) engine = InnoDB default character set utf8mb4 collate utf8mb4_nopad_bin;
+
+create table if not exists `users` (`id` varchar(64) not null primary key, `name` varchar(255) not null, `password_hash` varchar(255), `role` enum('viewer', 'operator', 'admin') default 'viewer' not null, `enabled` boolean default 1 not null check (enabled in (0, 1)), `last_login_at` datetime(6), `created_at` datetime(6) default (utc_timestamp(6)) not null, `updated_at` datetime(6) default (utc_timestamp(6)) not null on update current_timestamp(6), constraint `unique_user_name` unique (`name`)) engine = InnoDB default character set utf8mb4 collate utf8mb4_nopad_bin;
+
+create table if not exists `sessions` (`id` varchar(64) not null primary key, `user_id` varchar(64) not null, `token_hash` varchar(128) not null, `created_at` datetime(6) default (utc_timestamp(6)) not null, `last_used_at` datetime(6) not null, `expires_at` datetime(6) not null, constraint `unique_session_token` unique (`token_hash`), constraint `fk_sessions_user_id` foreign key (`user_id`) references `users` (`id`) on delete cascade) engine = InnoDB default character set utf8mb4 collate utf8mb4_nopad_bin;
+
+create index if not exists `idx_sessions_user` on `sessions` (`user_id`);
+
+create index if not exists `idx_sessions_expires` on `sessions` (`expires_at`);
+
+create table if not exists `api_tokens` (`id` varchar(64) not null primary key, `user_id` varchar(64) not null, `name` varchar(255) not null, `token_hash` varchar(128) not null, `role` enum('viewer', 'operator', 'admin') default 'viewer' not null, `created_at` datetime(6) default (utc_timestamp(6)) not null, `last_used_at` datetime(6), `expires_at` datetime(6), `revoked_at` datetime(6), constraint `unique_api_token` unique (`token_hash`), constraint `fk_api_tokens_user_id` foreign key (`user_id`) references `users` (`id`) on delete cascade) engine = InnoDB default character set utf8mb4 collate utf8mb4_nopad_bin;
+
+create index if not exists `idx_api_tokens_user` on `api_tokens` (`user_id`);
+
+create table if not exists `audit_log` (`id` bigint not null primary key auto_increment, `at` datetime(6) not null, `actor` varchar(255) not null, `action` varchar(64) not null, `target` varchar(255), `details` longtext check (json_valid(details)), `previous_hash` varchar(128) not null, `hash` varchar(128) not null) engine = InnoDB default character set utf8mb4 collate utf8mb4_nopad_bin;
+
+create index if not exists `idx_audit_at` on `audit_log` (`at`);
+
+create index if not exists `idx_audit_actor` on `audit_log` (`actor`, `at`);
+
+create table if not exists `storage_samples` (`id` bigint not null primary key auto_increment, `repository_id` varchar(64) not null, `sampled_at` datetime(6) not null, `total_bytes` bigint not null check (total_bytes >= 0), `used_bytes` bigint not null check (used_bytes >= 0), `available_bytes` bigint not null check (available_bytes >= 0), constraint `fk_storage_samples_repository_id` foreign key (`repository_id`) references `backup_repositories` (`id`) on delete cascade) engine = InnoDB default character set utf8mb4 collate utf8mb4_nopad_bin;
+
+create index if not exists `idx_samples_repository` on `storage_samples` (`repository_id`, `sampled_at`);

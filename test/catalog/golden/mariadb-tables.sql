@@ -1,3 +1,33 @@
+CREATE TABLE `api_tokens` (
+  `id` varchar(64) NOT NULL,
+  `user_id` varchar(64) NOT NULL,
+  `name` varchar(255) NOT NULL,
+  `token_hash` varchar(128) NOT NULL,
+  `role` enum('viewer','operator','admin') NOT NULL DEFAULT 'viewer',
+  `created_at` datetime(6) NOT NULL DEFAULT utc_timestamp(6),
+  `last_used_at` datetime(6) DEFAULT NULL,
+  `expires_at` datetime(6) DEFAULT NULL,
+  `revoked_at` datetime(6) DEFAULT NULL,
+  PRIMARY KEY (`id`),
+  UNIQUE KEY `unique_api_token` (`token_hash`),
+  KEY `idx_api_tokens_user` (`user_id`),
+  CONSTRAINT `fk_api_tokens_user_id` FOREIGN KEY (`user_id`) REFERENCES `users` (`id`) ON DELETE CASCADE
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_nopad_bin;
+
+CREATE TABLE `audit_log` (
+  `id` bigint(20) NOT NULL AUTO_INCREMENT,
+  `at` datetime(6) NOT NULL,
+  `actor` varchar(255) NOT NULL,
+  `action` varchar(64) NOT NULL,
+  `target` varchar(255) DEFAULT NULL,
+  `details` longtext DEFAULT NULL CHECK (json_valid(`details`)),
+  `previous_hash` varchar(128) NOT NULL,
+  `hash` varchar(128) NOT NULL,
+  PRIMARY KEY (`id`),
+  KEY `idx_audit_at` (`at`),
+  KEY `idx_audit_actor` (`actor`,`at`)
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_nopad_bin;
+
 CREATE TABLE `backup_chains` (
   `id` varchar(64) NOT NULL,
   `vm_context_id` varchar(191) NOT NULL,
@@ -274,6 +304,20 @@ CREATE TABLE `secrets` (
   CONSTRAINT `fk_secrets_repository_id` FOREIGN KEY (`repository_id`) REFERENCES `backup_repositories` (`id`) ON DELETE CASCADE
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_nopad_bin;
 
+CREATE TABLE `sessions` (
+  `id` varchar(64) NOT NULL,
+  `user_id` varchar(64) NOT NULL,
+  `token_hash` varchar(128) NOT NULL,
+  `created_at` datetime(6) NOT NULL DEFAULT utc_timestamp(6),
+  `last_used_at` datetime(6) NOT NULL,
+  `expires_at` datetime(6) NOT NULL,
+  PRIMARY KEY (`id`),
+  UNIQUE KEY `unique_session_token` (`token_hash`),
+  KEY `idx_sessions_user` (`user_id`),
+  KEY `idx_sessions_expires` (`expires_at`),
+  CONSTRAINT `fk_sessions_user_id` FOREIGN KEY (`user_id`) REFERENCES `users` (`id`) ON DELETE CASCADE
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_nopad_bin;
+
 CREATE TABLE `settings` (
   `name` varchar(191) NOT NULL,
   `value` longtext NOT NULL CHECK (json_valid(`value`)),
@@ -293,6 +337,31 @@ CREATE TABLE `space_reservations` (
   PRIMARY KEY (`id`),
   KEY `idx_reservations_repository` (`repository_id`),
   CONSTRAINT `fk_space_reservations_repository_id` FOREIGN KEY (`repository_id`) REFERENCES `backup_repositories` (`id`) ON DELETE CASCADE
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_nopad_bin;
+
+CREATE TABLE `storage_samples` (
+  `id` bigint(20) NOT NULL AUTO_INCREMENT,
+  `repository_id` varchar(64) NOT NULL,
+  `sampled_at` datetime(6) NOT NULL,
+  `total_bytes` bigint(20) NOT NULL CHECK (`total_bytes` >= 0),
+  `used_bytes` bigint(20) NOT NULL CHECK (`used_bytes` >= 0),
+  `available_bytes` bigint(20) NOT NULL CHECK (`available_bytes` >= 0),
+  PRIMARY KEY (`id`),
+  KEY `idx_samples_repository` (`repository_id`,`sampled_at`),
+  CONSTRAINT `fk_storage_samples_repository_id` FOREIGN KEY (`repository_id`) REFERENCES `backup_repositories` (`id`) ON DELETE CASCADE
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_nopad_bin;
+
+CREATE TABLE `users` (
+  `id` varchar(64) NOT NULL,
+  `name` varchar(255) NOT NULL,
+  `password_hash` varchar(255) DEFAULT NULL,
+  `role` enum('viewer','operator','admin') NOT NULL DEFAULT 'viewer',
+  `enabled` tinyint(1) NOT NULL DEFAULT 1 CHECK (`enabled` in (0,1)),
+  `last_login_at` datetime(6) DEFAULT NULL,
+  `created_at` datetime(6) NOT NULL DEFAULT utc_timestamp(6),
+  `updated_at` datetime(6) NOT NULL DEFAULT utc_timestamp(6) ON UPDATE current_timestamp(6),
+  PRIMARY KEY (`id`),
+  UNIQUE KEY `unique_user_name` (`name`)
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_nopad_bin;
 
 CREATE TABLE `vm_replication_contexts` (

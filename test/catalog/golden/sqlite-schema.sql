@@ -1,3 +1,13 @@
+CREATE TABLE "api_tokens" ("id" text not null primary key check (length(id) <= 64), "user_id" text not null check (length(user_id) <= 64), "name" text not null check (length(name) <= 255), "token_hash" text not null check (length(token_hash) <= 128), "role" text default 'viewer' not null check (role in ('viewer', 'operator', 'admin')), "created_at" text default (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) not null check (created_at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), "last_used_at" text check (last_used_at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), "expires_at" text check (expires_at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), "revoked_at" text check (revoked_at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), constraint "unique_api_token" unique ("token_hash"), constraint "fk_api_tokens_user_id" foreign key ("user_id") references "users" ("id") on delete cascade) strict;
+
+CREATE INDEX "idx_api_tokens_user" on "api_tokens" ("user_id");
+
+CREATE TABLE "audit_log" ("id" integer not null primary key autoincrement, "at" text not null check (at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), "actor" text not null check (length(actor) <= 255), "action" text not null check (length(action) <= 64), "target" text check (length(target) <= 255), "details" text check (json_valid(details)), "previous_hash" text not null check (length(previous_hash) <= 128), "hash" text not null check (length(hash) <= 128)) strict;
+
+CREATE INDEX "idx_audit_actor" on "audit_log" ("actor", "at");
+
+CREATE INDEX "idx_audit_at" on "audit_log" ("at");
+
 CREATE TRIGGER backup_chains_updated_at after update on backup_chains for each row when new.updated_at = old.updated_at begin
   update backup_chains set updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') where id = new.id;
 end;
@@ -108,6 +118,12 @@ end;
 
 CREATE TABLE "secrets" ("id" text not null primary key check (length(id) <= 64), "repository_id" text not null check (length(repository_id) <= 64), "name" text not null check (length(name) <= 64), "key_id" text not null check (length(key_id) <= 64), "sealed" text not null, "created_at" text default (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) not null check (created_at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), "updated_at" text default (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) not null check (updated_at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), constraint "unique_secret" unique ("repository_id", "name"), constraint "fk_secrets_repository_id" foreign key ("repository_id") references "backup_repositories" ("id") on delete cascade) strict;
 
+CREATE TABLE "sessions" ("id" text not null primary key check (length(id) <= 64), "user_id" text not null check (length(user_id) <= 64), "token_hash" text not null check (length(token_hash) <= 128), "created_at" text default (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) not null check (created_at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), "last_used_at" text not null check (last_used_at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), "expires_at" text not null check (expires_at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), constraint "unique_session_token" unique ("token_hash"), constraint "fk_sessions_user_id" foreign key ("user_id") references "users" ("id") on delete cascade) strict;
+
+CREATE INDEX "idx_sessions_expires" on "sessions" ("expires_at");
+
+CREATE INDEX "idx_sessions_user" on "sessions" ("user_id");
+
 CREATE TRIGGER settings_updated_at after update on settings for each row when new.updated_at = old.updated_at begin
   update settings set updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') where name = new.name;
 end;
@@ -117,6 +133,16 @@ CREATE TABLE "settings" ("name" text not null primary key check (length(name) <=
 CREATE TABLE "space_reservations" ("id" text not null primary key check (length(id) <= 64), "repository_id" text not null check (length(repository_id) <= 64), "job_id" text not null check (length(job_id) <= 64), "bytes" integer not null check (bytes >= 0), "owner" text not null check (json_valid(owner)), "created_at" text default (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) not null check (created_at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), "expires_at" text not null check (expires_at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), constraint "fk_space_reservations_repository_id" foreign key ("repository_id") references "backup_repositories" ("id") on delete cascade) strict;
 
 CREATE INDEX "idx_reservations_repository" on "space_reservations" ("repository_id");
+
+CREATE TABLE "storage_samples" ("id" integer not null primary key autoincrement, "repository_id" text not null check (length(repository_id) <= 64), "sampled_at" text not null check (sampled_at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), "total_bytes" integer not null check (total_bytes >= 0), "used_bytes" integer not null check (used_bytes >= 0), "available_bytes" integer not null check (available_bytes >= 0), constraint "fk_storage_samples_repository_id" foreign key ("repository_id") references "backup_repositories" ("id") on delete cascade) strict;
+
+CREATE INDEX "idx_samples_repository" on "storage_samples" ("repository_id", "sampled_at");
+
+CREATE TRIGGER users_updated_at after update on users for each row when new.updated_at = old.updated_at begin
+  update users set updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') where id = new.id;
+end;
+
+CREATE TABLE "users" ("id" text not null primary key check (length(id) <= 64), "name" text not null check (length(name) <= 255), "password_hash" text check (length(password_hash) <= 255), "role" text default 'viewer' not null check (role in ('viewer', 'operator', 'admin')), "enabled" int default 1 not null check (enabled in (0, 1)), "last_login_at" text check (last_login_at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), "created_at" text default (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) not null check (created_at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), "updated_at" text default (strftime('%Y-%m-%dT%H:%M:%fZ', 'now')) not null check (updated_at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), constraint "unique_user_name" unique ("name")) strict;
 
 CREATE TRIGGER vm_replication_contexts_updated_at after update on vm_replication_contexts for each row when new.updated_at = old.updated_at begin
   update vm_replication_contexts set updated_at = strftime('%Y-%m-%dT%H:%M:%fZ', 'now') where context_id = new.context_id;

@@ -4,7 +4,6 @@ import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { fileURLToPath } from 'node:url';
 import { describe, expect, it } from 'vitest';
-import { STEPS } from '../../../src/catalog/migrations/migrate-catalog.ts';
 import { openCatalog } from '../../../src/catalog/open-catalog.ts';
 import { SCHEMA_VERSION } from '../../../src/catalog/schema-version.ts';
 import { systemClock } from '../../../src/plumbing/clock.ts';
@@ -78,15 +77,12 @@ describe('a fresh database', () => {
 
 describe('a kill in the middle', () => {
   // Each step is a statement and two that note its number.
-  it.each([1, 2, 3, 4, 5, 30, 90, 3 * STEPS.length - 5])(
-    'at statement %i of the migration: the next start finishes it',
-    async (statement) => {
-      const place = await scratchPlace();
-      expect((await openInProcess(place, statement)).end).toBe('SIGKILL');
-      expect((await openInProcess(place)).end).toBe(0);
-      await expect(await dumpTables(place)).toMatchFileSnapshot(GOLDEN);
-    },
-  );
+  it.each([1, 2, 3, 4, 5, 30, 90, 150])('at statement %i of the migration: the next start finishes it', async (statement) => {
+    const place = await scratchPlace();
+    expect((await openInProcess(place, statement)).end).toBe('SIGKILL');
+    expect((await openInProcess(place)).end).toBe(0);
+    await expect(await dumpTables(place)).toMatchFileSnapshot(GOLDEN);
+  });
 
   it('a database of any older version is brought up to date', async () => {
     const { place } = await openScratch();
