@@ -37,12 +37,12 @@ export async function attempt(what: string, look: () => Promise<readonly string[
 
 /** No job and no backup may say "running" when nobody runs, and a job that failed has said why. */
 export async function judgeJobs(app: App): Promise<readonly string[]> {
-  const jobs = await app.listJobs({});
+  const { jobs } = await app.jobs.list({ limit: 10_000 });
   const faults = jobs
     .filter(({ status }) => status === 'running' || status === 'pending')
     .map((job) => `job ${job.job_id} (${job.operation}) is still ${job.status}`);
   for (const job of jobs.filter(({ status }) => status === 'failed')) {
-    if ((await app.jobEvents(job.job_id)).length === 0)
+    if ((await app.jobs.events(job.job_id)).length === 0)
       faults.push(`job ${job.job_id} (${job.operation}) failed with an empty log: ${job.error_message}`);
   }
   for (const backup of await app.listBackups({})) {

@@ -50,14 +50,14 @@ async function judgeKilledJob(app: App, step: Step, ended: boolean): Promise<rea
   if (ended && done === false) return [`${step.name} ended well and has done nothing`];
   if (done === undefined) return [];
   if ((killed.status === 'completed') !== done) return [`${step.name} ${done ? 'is done' : 'is not done'}, its job says ${killed.status}`];
-  const log = await app.jobEvents(killed.job_id);
+  const log = await app.jobs.events(killed.job_id);
   const told = killed.status === 'completed' || /died/.test(log.at(-1)?.message ?? '');
   return told ? [] : [`the log of the killed job does not tell of its death: ${JSON.stringify({ killed, log })}`];
 }
 
 /** The story has one job for each step before this one. */
 async function newJob(app: App, step: Step): Promise<JobView | undefined> {
-  const jobs = await app.listJobs({});
+  const { jobs } = await app.jobs.list({ limit: 10_000 });
   return jobs.length > step.jobs ? jobs[0] : undefined;
 }
 
