@@ -69,8 +69,8 @@ export interface BackupView {
   readonly total_bytes: number;
   readonly created_at: string;
   readonly completed_at: string | null;
-  /** Known of a completed backup without a verify of its data: it is not in the repository any more, or not whole there. */
-  readonly problem: 'missing' | 'damaged' | null;
+  /** Only of a completed backup that is not in the repository any more, or is known not to be whole there. */
+  readonly problem?: 'missing' | 'damaged';
 }
 
 /** `show BACKUP`: the row, and what the sidecar adds. */

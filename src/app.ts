@@ -4,7 +4,6 @@ import { join } from 'node:path';
 import type * as view from './app-interface.ts';
 import { openJobLog, removeOldJobsWhenDue } from './app-jobs.ts';
 import { backupDetails, chainView, repositoryView, vmView } from './app-views.ts';
-import { listChains } from './catalog/backup-chains.ts';
 import {
   type BackupFilter,
   type BackupJob,
@@ -106,6 +105,13 @@ class ChainkeepApp implements view.App {
     );
   }
 
+  async rescanRepository(nameOrId: string, watch: view.JobWatch): Promise<view.RescanOutcome> {
+    const environment = await this.#open();
+    const row = await environment.repositories.getRepository(nameOrId);
+    const { rescan } = await import('./jobs/kinds/rescan.ts');
+    return rescan(environment, row, watch);
+  }
+
   async backup(input: view.BackupInput, watch: view.JobWatch): Promise<readonly view.BackupOutcome[]> {
     const choice = await this.#chooseRepository(input.repository);
     if (input.dry_run) {
@@ -156,8 +162,8 @@ class ChainkeepApp implements view.App {
 
   async listChains(filter: { readonly vm: string; readonly disk_id?: number }): Promise<readonly view.ChainView[]> {
     const { context_id: vmContextId } = await getVmContext(this.#catalog, filter.vm);
-    const chains = await listChains(this.#catalog, { vmContextId, ...(filter.disk_id === undefined ? {} : { diskId: filter.disk_id }) });
-    return chains.map(chainView);
+    const { chains } = await this.#open();
+    return (await chains.listChains({ vmContextId, ...(filter.disk_id === undefined ? {} : { diskId: filter.disk_id }) })).map(chainView);
   }
 
   async listVms(): Promise<readonly view.VmView[]> {
@@ -193,7 +199,9 @@ class ChainkeepApp implements view.App {
     const { currentOwner } = await import('./control/owner.ts');
     const catalog = this.#catalog;
     const repositories = new RepositoryManager(catalog, this.#clock, () => installationId(catalog));
-    return { catalog, clock: this.#clock, owner: await currentOwner(catalog), repositories };
+    const owner = await currentOwner(catalog);
+    const { openChainManager } = await import('./control/chain-manager.ts');
+    return { catalog, clock: this.#clock, owner, repositories, chains: openChainManager(catalog, owner) };
   }
 
   async #viewRepository(row: BackupRepository): Promise<view.RepositoryView> {

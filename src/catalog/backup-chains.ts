@@ -1,12 +1,13 @@
 // The table of chains: for each, its full, its newest completed backup, and the totals.
 // It must not be written but by `refreshChain`: everything in it follows from the rows of its backups.
 
+import { isDeepStrictEqual } from 'node:util';
 import { BACKUP_JOBS } from './backup-jobs.ts';
 import { type BackupListing, listChainMembers } from './backup-listing.ts';
 import type { Catalog } from './catalog.ts';
 import { instant, integer, text } from './column.ts';
 import { sql, where } from './sql.ts';
-import { columnList, defineTable, insert, query, remove, select, selectOne, type TableRow, update } from './table.ts';
+import { columnList, defineTable, insert, query, remove, selectOne, type TableRow, update } from './table.ts';
 
 export const BACKUP_CHAINS = defineTable('backup_chains', {
   id: text(64),
@@ -85,12 +86,17 @@ export async function refreshChain(catalog: Catalog, chainId: string, without = 
     totals,
     sql`select count(*) as total_backups, sum(size_bytes) as total_size_bytes from backup_jobs ${members}`,
   );
-  const chain = { full_backup_id: full.id, latest_backup_id: latest.id, ...sums };
-  const known = await select(catalog, BACKUP_CHAINS, sql`where id = ${chainId}`);
-  if (known.length > 0) {
-    await update(catalog, BACKUP_CHAINS, chain, sql`id = ${chainId}`);
+  const chain = { ...sums, full_backup_id: full.id, latest_backup_id: latest.id };
+  const updated_at = latest.completed_at ?? latest.created_at;
+  const known = await selectOne(catalog, BACKUP_CHAINS, sql`where id = ${chainId}`);
+  if (!known) {
+    const { vm_context_id, disk_id, repository_id, created_at } = full;
+    await insert(catalog, BACKUP_CHAINS, { id: chainId, vm_context_id, disk_id, repository_id, created_at, updated_at, ...chain });
     return;
   }
-  const { vm_context_id, disk_id, repository_id, created_at } = full;
-  await insert(catalog, BACKUP_CHAINS, { id: chainId, vm_context_id, disk_id, repository_id, created_at, ...chain });
+  const { full_backup_id, latest_backup_id, total_backups, total_size_bytes } = known;
+  if (isDeepStrictEqual({ total_backups, total_size_bytes, full_backup_id, latest_backup_id }, chain)) return;
+  // The time at which its newest backup completed, so that a rescan finds the same again; where it lost one, the database takes the present one.
+  const moved = latest.id > latest_backup_id ? { updated_at } : {};
+  await update(catalog, BACKUP_CHAINS, { ...chain, ...moved }, sql`id = ${chainId}`);
 }

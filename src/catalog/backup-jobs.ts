@@ -5,7 +5,7 @@ import { ChainkeepError } from '../plumbing/errors.ts';
 import type { Catalog, Sql } from './catalog.ts';
 import { boolean, instant, integer, longText, nullable, oneOf, text } from './column.ts';
 import { list, sql, where } from './sql.ts';
-import { count, defineTable, insert, select, selectOne, type TableRow, update } from './table.ts';
+import { count, defineTable, insert, query, select, selectOne, type TableRow, update } from './table.ts';
 
 export const BACKUP_JOBS = defineTable('backup_jobs', {
   id: text(64),
@@ -67,6 +67,26 @@ export async function updateBackupJob(catalog: Catalog, id: string, set: Partial
 /** The exact id. */
 export function findBackupJob(catalog: Catalog, id: string): Promise<BackupJob | undefined> {
   return selectOne(catalog, BACKUP_JOBS, sql`where id = ${id}`);
+}
+
+/** Those that are there, whatever their repository and status. */
+export async function findBackupJobs(catalog: Catalog, ids: readonly string[]): Promise<readonly BackupJob[]> {
+  return ids.length === 0 ? [] : select(catalog, BACKUP_JOBS, sql`where id in ${list(ids)}`);
+}
+
+/** The disks of which the catalog has backups in this repository, whatever their status. */
+export function listDisks(catalog: Catalog, repositoryId: string): Promise<readonly Pick<BackupJob, 'vm_context_id' | 'disk_id'>[]> {
+  const { vm_context_id, disk_id } = BACKUP_JOBS.columns;
+  return query(
+    catalog,
+    { vm_context_id, disk_id },
+    sql`select distinct vm_context_id, disk_id from backup_jobs where repository_id = ${repositoryId} order by vm_context_id, disk_id`,
+  );
+}
+
+/** The newest completed backup of any disk of a VM, in any repository. */
+export function newestBackupOf(catalog: Catalog, vmContextId: string): Promise<BackupJob | undefined> {
+  return selectOne(catalog, BACKUP_JOBS, sql`where vm_context_id = ${vmContextId} and status = 'completed' order by id desc`);
 }
 
 /**

@@ -2,8 +2,9 @@
 // It must stay lean: `list` reads ten thousand of these.
 
 import { BACKUP_JOBS, type BackupFilter, conditions } from './backup-jobs.ts';
+import { PROBLEM } from './backup-marks.ts';
 import type { Catalog, Sql } from './catalog.ts';
-import { text } from './column.ts';
+import { nullable, oneOf, text } from './column.ts';
 import { sql, where } from './sql.ts';
 import { query, type RowOf } from './table.ts';
 
@@ -23,26 +24,36 @@ const LISTING = {
   total_bytes,
   created_at,
   completed_at,
+  /** Of a completed backup: what is known to be wrong with it. */
+  problem: nullable(oneOf(['missing', 'damaged'])),
 };
 
 const MEMBER = { ...LISTING, chain_id };
 
-export type BackupListing = RowOf<typeof LISTING>;
+export type BackupListing = Told<RowOf<typeof LISTING>>;
+
+/** Only a backup with a problem has the field. */
+type Told<Row extends { readonly problem: unknown }> = Omit<Row, 'problem'> & { readonly problem?: NonNullable<Row['problem']> };
 
 /** The newest first. */
-export function listBackups(catalog: Catalog, filter: BackupFilter): Promise<readonly BackupListing[]> {
-  return query(catalog, LISTING, listing(filter, sql``));
+export async function listBackups(catalog: Catalog, filter: BackupFilter): Promise<readonly BackupListing[]> {
+  return (await query(catalog, LISTING, listing(filter, sql``))).map(told);
 }
 
 /** The same with the chain that each belongs to. */
-export function listChainMembers(catalog: Catalog, filter: BackupFilter): Promise<readonly RowOf<typeof MEMBER>[]> {
-  return query(catalog, MEMBER, listing(filter, sql`, j.chain_id`));
+export async function listChainMembers(catalog: Catalog, filter: BackupFilter): Promise<readonly Told<RowOf<typeof MEMBER>>[]> {
+  return (await query(catalog, MEMBER, listing(filter, sql`, j.chain_id`))).map(told);
+}
+
+function told<Row extends { readonly problem: 'missing' | 'damaged' | null }>({ problem, ...row }: Row): Told<Row> {
+  return problem === null ? row : { ...row, problem };
 }
 
 function listing(filter: BackupFilter, more: Sql): Sql {
   // Left joins keep backup_jobs, whose index has the order, as the outer loop; the foreign keys see to it that nothing is missing.
   return sql`select j.id as backup_id, c.vm_name, j.vm_context_id, j.disk_id, j.backup_type, j.status, j.parent_backup_id,
-      r.name as repository, j.size_bytes, j.total_bytes, j.created_at, j.completed_at${more}
+      r.name as repository, j.size_bytes, j.total_bytes, j.created_at, j.completed_at,
+      ${PROBLEM} as problem${more}
     from backup_jobs j
     left join vm_replication_contexts c on c.context_id = j.vm_context_id
     left join backup_repositories r on r.id = j.repository_id

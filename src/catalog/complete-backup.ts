@@ -20,6 +20,16 @@ export function completeBackup(catalog: Catalog, backup: CompletedBackup): Promi
   });
 }
 
+/** A row that a rescan enters. In its transaction, which ends with `refreshChain` for each chain that it touched. */
+export function insertFoundBackup(unit: Catalog, backup: CompletedBackup): Promise<void> {
+  return insert(unit, BACKUP_JOBS, backup);
+}
+
+/** The same for one that is there. */
+export async function updateFoundBackup(unit: Catalog, id: string, set: Partial<BackupJob>): Promise<void> {
+  await update(unit, BACKUP_JOBS, set, sql`id = ${id}`);
+}
+
 /** Deletes the row of a backup, if it is there, and settles its chain. Throws BACKUP_HAS_DEPENDENTS. */
 export function deleteBackupJob(catalog: Catalog, id: string): Promise<void> {
   return catalog.transaction(async (unit) => {

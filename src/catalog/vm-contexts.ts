@@ -63,6 +63,11 @@ export async function findVmContext(catalog: Catalog, nameOrId: string): Promise
   });
 }
 
+/** The exact id. */
+export function findVmContextById(catalog: Catalog, contextId: string): Promise<VmContext | undefined> {
+  return selectOne(catalog, VM_CONTEXTS, sql`where context_id = ${contextId}`);
+}
+
 /** Throws VM_NOT_FOUND and VM_AMBIGUOUS. */
 export async function getVmContext(catalog: Catalog, nameOrId: string): Promise<VmContext> {
   const context = await findVmContext(catalog, nameOrId);

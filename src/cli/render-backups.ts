@@ -12,7 +12,7 @@ export function renderBackups(backups: readonly BackupView[]): string {
       { title: 'VM', cell: (row) => row.vm_name },
       { title: 'DISK', cell: (row) => String(row.disk_id), side: 'right' },
       { title: 'TYPE', cell: (row) => row.backup_type },
-      { title: 'STATUS', cell: (row) => row.status },
+      { title: 'STATUS', cell: (row) => (row.problem === undefined ? row.status : `${row.status}, ${row.problem}`) },
       { title: 'STORED', cell: (row) => formatSize(row.size_bytes), side: 'right' },
       { title: 'DISK SIZE', cell: (row) => formatSize(row.total_bytes), side: 'right' },
       { title: 'CREATED', cell: (row) => formatTime(row.created_at) },

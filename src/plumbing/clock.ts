@@ -44,7 +44,7 @@ export function newId(clock: Clock, after?: string): string {
 }
 
 /** Milliseconds since 1970 that an id of ours begins with; 0 for one of another form. */
-function timeOfId(id: string): number {
+export function timeOfId(id: string): number {
   const match = /^(\d{4})(\d\d)(\d\d)t(\d\d)(\d\d)(\d\d)(\d{3})-/.exec(id);
   if (!match) return 0;
   const [year = 0, month = 0, day = 0, hour = 0, minute = 0, second = 0, millisecond = 0] = match.slice(1).map(Number);

@@ -43,6 +43,65 @@ export function dependents(backupId: string, sidecars: readonly Sidecar[]): Side
   return byAge(sidecars.filter((sidecar) => sidecar.backup_id !== backupId && needs(sidecar, backupId, known)));
 }
 
+/**
+ * Why backups do not reach their full: a parent is gone, or does not fit, or the parents form a loop. What stands on such a backup has its fault
+ * too. Each link is looked at once, however long the chains are.
+ */
+export function chainFaults(sidecars: readonly Sidecar[]): Map<string, ChainkeepError> {
+  const known = indexById(sidecars);
+  const sound = new Set<string>();
+  const faults = new Map<string, ChainkeepError>();
+  for (const sidecar of sidecars) {
+    const path: string[] = [];
+    const onPath = new Set<string>();
+    let fault: ChainkeepError | undefined;
+    for (let at: Sidecar | undefined = sidecar; at && !fault && !sound.has(at.backup_id); ) {
+      fault = faults.get(at.backup_id) ?? (onPath.has(at.backup_id) ? loop(at) : undefined);
+      path.push(at.backup_id);
+      onPath.add(at.backup_id);
+      const next: Sidecar | ChainkeepError | undefined = fault ?? parentOf(at, known);
+      if (next instanceof ChainkeepError) fault = next;
+      else at = next;
+    }
+    for (const id of path) fault ? faults.set(id, fault) : sound.add(id);
+  }
+  return faults;
+}
+
+export interface ChainValidity {
+  /** Oldest first. */
+  readonly backups: readonly Sidecar[];
+  /** In no order; empty for a chain that is as it should be. */
+  readonly faults: readonly { readonly backupId: string; readonly error: ChainkeepError }[];
+}
+
+/**
+ * Is this chain one: a full first and no other, every parent there and of the content it had, no loop, all of one disk?
+ * `damaged`: as a disk folder knows it. Throws BACKUP_NOT_FOUND for a chain of which nothing is there.
+ */
+export function validateChain(
+  chainId: string,
+  sidecars: readonly Sidecar[],
+  damaged: ReadonlyMap<string, ChainkeepError> = new Map(),
+): ChainValidity {
+  const backups = byAge(sidecars.filter((sidecar) => sidecar.chain_id === chainId));
+  if (backups.length === 0) {
+    throw new ChainkeepError('BACKUP_NOT_FOUND', `no backup of chain ${chainId} is there`, { context: { chain_id: chainId } });
+  }
+  const broken = chainFaults(sidecars);
+  const faults = backups.flatMap(({ backup_id: backupId }) => {
+    const errors = [broken.get(backupId), damaged.get(backupId)].filter((error) => error !== undefined);
+    return errors.map((error) => ({ backupId, error }));
+  });
+  const wrongRoot = backups.find((sidecar, index) => (sidecar.backup_type === 'full') !== (index === 0));
+  if (wrongRoot) {
+    const message = `chain ${chainId} does not begin with its one full backup: ${wrongRoot.backup_id} is ${wrongRoot.backup_type}`;
+    const error = new ChainkeepError('CHAIN_CORRUPT', message, { context: { chain_id: chainId, backup_id: wrongRoot.backup_id } });
+    faults.push({ backupId: wrongRoot.backup_id, error });
+  }
+  return { backups, faults };
+}
+
 export type ParentChoice =
   | { readonly type: 'full'; readonly reason: string }
   | { readonly type: 'incremental' | 'differential'; readonly parent: Sidecar; readonly reason: string };
@@ -100,6 +159,11 @@ export function chooseParent(request: ParentRequest, sidecars: readonly Sidecar[
 
 /** Throws CHAIN_CORRUPT when a backup does not fit on its parent: another disk, another cluster size, another content, a larger disk. */
 export function checkLink(child: Sidecar, parent: Sidecar): void {
+  const misfit = findMisfit(child, parent);
+  if (misfit) throw misfit;
+}
+
+function findMisfit(child: Sidecar, parent: Sidecar): ChainkeepError | undefined {
   const faults = [
     [child.vm_context_id !== parent.vm_context_id || child.disk_id !== parent.disk_id, 'is of another disk'],
     [child.chain_id !== parent.chain_id, `belongs to chain ${parent.chain_id}`],
@@ -109,16 +173,15 @@ export function checkLink(child: Sidecar, parent: Sidecar): void {
     [child.backup_type === 'differential' && parent.backup_type !== 'full', 'is no full backup, which a differential needs'],
   ] as const;
   const fault = faults.find(([broken]) => broken);
-  if (fault) {
-    throw new ChainkeepError(
-      'CHAIN_CORRUPT',
-      `backup ${child.backup_id} does not fit on its parent ${parent.backup_id}, which ${fault[1]}`,
-      {
-        advice: 'verify the repository; start a new chain with --type full',
-        context: { backup_id: child.backup_id, parent_backup_id: parent.backup_id },
-      },
-    );
-  }
+  if (!fault) return undefined;
+  return new ChainkeepError(
+    'CHAIN_CORRUPT',
+    `backup ${child.backup_id} does not fit on its parent ${parent.backup_id}, which ${fault[1]}`,
+    {
+      advice: 'verify the repository; start a new chain with --type full',
+      context: { backup_id: child.backup_id, parent_backup_id: parent.backup_id },
+    },
+  );
 }
 
 /** Why this chain takes no child: one of its backups is damaged, or was cut off by one that is gone. */
@@ -141,23 +204,33 @@ function walk(backup: Sidecar, known: ReadonlyMap<string, Sidecar>): Sidecar[] {
   const path = [backup];
   for (let at = backup; at.parent_backup_id !== null; ) {
     const parent = known.get(at.parent_backup_id);
-    if (!parent) {
-      throw new ChainkeepError('PARENT_NOT_FOUND', `backup ${at.backup_id} needs ${at.parent_backup_id}, which is not in the repository`, {
-        advice: 'bring its files back from a copy; until then nothing that needs it can be restored',
-        context: { backup_id: backup.backup_id, missing_backup_id: at.parent_backup_id },
-      });
-    }
+    if (!parent) throw parentGone(at, at.parent_backup_id, backup);
     checkLink(at, parent);
     // Content roots are hashes over their parents' roots only by value, so a loop is conceivable in damaged sidecars.
-    if (path.length > known.size) {
-      throw new ChainkeepError('CHAIN_CORRUPT', `the parents of backup ${backup.backup_id} form a loop`, {
-        context: { backup_id: backup.backup_id },
-      });
-    }
+    if (path.length > known.size) throw loop(backup);
     path.push(parent);
     at = parent;
   }
   return path;
+}
+
+/** Undefined for a full; the fault where the parent is gone or does not fit. */
+function parentOf(sidecar: Sidecar, known: ReadonlyMap<string, Sidecar>): Sidecar | ChainkeepError | undefined {
+  const { parent_backup_id: id } = sidecar;
+  if (id === null) return undefined;
+  const parent = known.get(id);
+  return parent ? (findMisfit(sidecar, parent) ?? parent) : parentGone(sidecar, id, sidecar);
+}
+
+function parentGone(child: Sidecar, parentId: string, backup: Sidecar): ChainkeepError {
+  return new ChainkeepError('PARENT_NOT_FOUND', `backup ${child.backup_id} needs ${parentId}, which is not in the repository`, {
+    advice: 'bring its files back from a copy; until then nothing that needs it can be restored',
+    context: { backup_id: backup.backup_id, missing_backup_id: parentId },
+  });
+}
+
+function loop({ backup_id }: Sidecar): ChainkeepError {
+  return new ChainkeepError('CHAIN_CORRUPT', `the parents of backup ${backup_id} form a loop`, { context: { backup_id } });
 }
 
 function tryAncestors(backup: Sidecar, known: ReadonlyMap<string, Sidecar>): Sidecar[] | undefined {

@@ -2,6 +2,7 @@
 
 import type { Blake3 } from '../plumbing/blake3.ts';
 import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
+import { mapAhead } from '../plumbing/map-ahead.ts';
 import type { BlobInfo, BlobStore } from '../store/blob-store.ts';
 import { readBlob } from './blobs.ts';
 import { byAge } from './chain-rules.ts';
@@ -19,27 +20,48 @@ export interface DiskFolder {
   readonly rubbish: readonly BlobInfo[];
 }
 
+/** Sidecars that are read at the same time: each is small, and a store far away takes its time for each. */
+const READ_AHEAD = 8;
+
 export async function readDiskFolder(store: BlobStore, blake3: Blake3, place: DiskPlace): Promise<DiskFolder> {
+  const listed: BlobInfo[] = [];
+  for await (const info of store.list(diskFolder(place))) listed.push(info);
+  return readListedFolder(store, blake3, place, listed);
+}
+
+/** `listed`: everything in the folder. */
+export async function readListedFolder(
+  store: BlobStore,
+  blake3: Blake3,
+  place: DiskPlace,
+  listed: readonly BlobInfo[],
+): Promise<DiskFolder> {
   const folder = diskFolder(place);
   const files = new Map<string, { readonly info: BlobInfo; readonly file: PlacedFile }>();
-  for await (const info of store.list(folder)) {
+  for (const info of listed) {
     const file = parseFileName(info.name);
     if (file) files.set(info.name, { info, file });
   }
   const sidecars: Sidecar[] = [];
   const damaged = new Map<string, ChainkeepError>();
   const named = new Set<string>();
-  for (const { info, file } of files.values()) {
-    if (file.kind !== 'sidecar') continue;
+  const committed = [...files.values()].filter(({ file }) => file.kind === 'sidecar');
+  const read = mapAhead(committed, READ_AHEAD, async (found) => ({
+    ...found,
+    sidecar: await readSidecar(store, blake3, place, found.file.backupId).catch((error: unknown) => {
+      if (error instanceof ChainkeepError && !isStoreFault(error)) return error;
+      throw error;
+    }),
+  }));
+  for await (const { info, file, sidecar } of read) {
     named.add(folder + imageFile(file.backupId));
-    try {
-      const sidecar = await readSidecar(store, blake3, place, file.backupId);
+    if (!(sidecar instanceof ChainkeepError)) {
       named.add(folder + sidecar.digests.name);
       sidecars.push(sidecar);
-      checkFiles(sidecar, folder, files);
-    } catch (error) {
-      if (!(error instanceof ChainkeepError) || isStoreFault(error)) throw error;
-      damaged.set(file.backupId, error);
+    }
+    const fault = sidecar instanceof ChainkeepError ? sidecar : findMissingFile(sidecar, folder, files);
+    if (fault) {
+      damaged.set(file.backupId, fault);
       // Whatever is left of a damaged backup is evidence, not rubbish.
       for (const other of files.values()) if (other.file.backupId === file.backupId) named.add(other.info.name);
     }
@@ -70,18 +92,21 @@ export async function readSidecar(store: BlobStore, blake3: Blake3, place: DiskP
 }
 
 /** A file that is missing or cut is known before anybody builds on it; its bytes are verify's work. */
-function checkFiles(sidecar: Sidecar, folder: string, files: ReadonlyMap<string, { readonly info: BlobInfo }>): void {
+function findMissingFile(
+  sidecar: Sidecar,
+  folder: string,
+  files: ReadonlyMap<string, { readonly info: BlobInfo }>,
+): ChainkeepError | undefined {
   const image = files.get(folder + imageFile(sidecar.backup_id));
   const context = { backup_id: sidecar.backup_id };
   const advice = 'bring the file back from a copy; the backups that need it cannot be restored until then';
-  if (!image) throw new ChainkeepError('CHAIN_CORRUPT', `the image of backup ${sidecar.backup_id} is missing`, { advice, context });
+  if (!image) return new ChainkeepError('CHAIN_CORRUPT', `the image of backup ${sidecar.backup_id} is missing`, { advice, context });
   if (image.info.size !== sidecar.size_bytes) {
     const message = `the image of backup ${sidecar.backup_id} has ${image.info.size} bytes instead of ${sidecar.size_bytes}`;
-    throw new ChainkeepError('CHAIN_CORRUPT', message, { advice, context });
+    return new ChainkeepError('CHAIN_CORRUPT', message, { advice, context });
   }
-  if (!files.has(folder + sidecar.digests.name)) {
-    throw new ChainkeepError('CHAIN_CORRUPT', `the digests of backup ${sidecar.backup_id} are missing`, { advice, context });
-  }
+  if (files.has(folder + sidecar.digests.name)) return undefined;
+  return new ChainkeepError('CHAIN_CORRUPT', `the digests of backup ${sidecar.backup_id} are missing`, { advice, context });
 }
 
 function isStoreFault(error: ChainkeepError): boolean {

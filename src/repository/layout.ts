@@ -46,4 +46,27 @@ export function parseFileName(name: string): PlacedFile | undefined {
   return { place, backupId, kind: 'digests', generation: Number(generation) };
 }
 
+const PROTECTION_FILE = /^vms\/([a-z0-9-]{1,64})\/disk-(\d{1,9})\/([a-z0-9-]{1,64})\.(lock|hold)\.(.+)$/;
+
+export interface ProtectionFile {
+  readonly backupId: string;
+  readonly kind: 'lock' | 'hold';
+  /** What follows in the name: the end of a lock, the number of a hold. */
+  readonly rest: string;
+}
+
+/** The name of a lock or of a hold; whether `rest` makes sense is not looked at: what says "protected" must never be overlooked. */
+export function parseProtectionName(name: string): ProtectionFile | undefined {
+  const [, vmContextId = '', , backupId = '', kind, rest = ''] = PROTECTION_FILE.exec(name) ?? [];
+  if (!isId(vmContextId) || !isId(backupId) || (kind !== 'lock' && kind !== 'hold')) return undefined;
+  return { backupId, kind, rest };
+}
+
+const JOURNAL_FILE = /^vms\/[a-z0-9-]{1,64}\/disk-\d{1,9}\/[a-z0-9-]{1,64}\.\d{1,16}\.merge\.json$/;
+
+/** Is this a name of this format, in use or reserved? Everything else in a repository is somebody else's. */
+export function isOurs(name: string): boolean {
+  return name === MARKER_NAME || parseFileName(name) !== undefined || parseProtectionName(name) !== undefined || JOURNAL_FILE.test(name);
+}
+
 export const EVERY_DISK = DISKS_PREFIX;

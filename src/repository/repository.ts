@@ -9,10 +9,11 @@ import { type BackupPlan, type BackupRequest, type BackupRun, type CreatedBackup
 import { type DeletePlan, type Fate, planDelete, removeRubbish, runDelete } from './delete-backup.ts';
 import { type DiskFolder, readDiskFolder, readSidecar } from './disk-folder.ts';
 import type { Guard } from './guard.ts';
-import { type DiskPlace, EVERY_DISK, MARKER_NAME, parseFileName } from './layout.ts';
+import { type DiskPlace, diskFolder, EVERY_DISK, MARKER_NAME, parseFileName, sidecarFile } from './layout.ts';
 import { type Marker, readMarker, writeMarker } from './marker.ts';
 import { type OpenedBackup, openBackup } from './open-backup.ts';
 import type { RepositoryContext } from './repository-context.ts';
+import { type RepositorySurvey, type ScannedDisk, scanDisk, surveyRepository } from './scan-disk.ts';
 import type { Sidecar } from './sidecar-fields.ts';
 import { type VerifiedBackup, verifyDisk } from './verify-disk.ts';
 import type { VerifyRun } from './verify-image.ts';
@@ -33,9 +34,15 @@ export interface Repository {
   planBackup(request: BackupRequest): Promise<BackupPlan>;
   runBackup(request: BackupRequest, plan: BackupPlan, run: BackupRun): Promise<CreatedBackup>;
   getBackup(place: DiskPlace, backupId: string): Promise<Sidecar>;
+  /** Is its sidecar there at this moment, good or damaged? */
+  hasBackup(place: DiskPlace, backupId: string): Promise<boolean>;
   /** What lies in the folder of a disk: backups, damage, rubbish. */
   readDisk(place: DiskPlace): Promise<DiskFolder>;
   listDisks(): Promise<readonly DiskPlace[]>;
+  /** What there is to scan. */
+  survey(): Promise<RepositorySurvey>;
+  /** Like `readDisk`, with how the backups stand on each other, and what protects them. */
+  scanDisk(place: DiskPlace): Promise<ScannedDisk>;
   openBackup(place: DiskPlace, backupId: string): Promise<OpenedBackup>;
   verifyDisk(place: DiskPlace, run: VerifyRun, only?: readonly string[]): AsyncIterable<VerifiedBackup>;
   planDelete(place: DiskPlace, backupId: string): Promise<DeletePlan>;
@@ -63,8 +70,11 @@ export async function openRepository(options: RepositoryOptions): Promise<Reposi
     planBackup: (request) => planBackup(context, request),
     runBackup: (request, plan, run) => runBackup(context, request, plan, run),
     getBackup: (place, backupId) => readSidecar(store, blake3, place, backupId),
+    hasBackup: async (place, backupId) => (await store.stat(diskFolder(place) + sidecarFile(backupId))) !== undefined,
     readDisk: (place) => readDiskFolder(store, blake3, place),
     listDisks: () => listDisks(store),
+    survey: () => surveyRepository(store),
+    scanDisk: (place) => scanDisk(store, blake3, place),
     openBackup: (place, backupId) => openBackup(context, place, backupId),
     verifyDisk: (place, run, only) => verifyDisk(context, place, run, only),
     planDelete: (place, backupId) => planDelete(context, place, backupId),

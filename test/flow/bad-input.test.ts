@@ -87,7 +87,7 @@ describe('wrong usage that only the database can tell, or that leaves no trace',
     ['backup a.img --vm x --type weekly', 'USAGE'],
     ['restore latest x.img', 'USAGE'],
     ['verify latest', 'USAGE'],
-    ['repo rescan x', 'NOT_BUILT_YET'],
+    ['repo rescan x', 'REPOSITORY_NOT_FOUND'],
     ['prune --vm x', 'NOT_BUILT_YET'],
   ])('%s', async ([line, code]) => {
     await user.refused(code, ...line.split(' '));

@@ -11,6 +11,7 @@ import { formatSize } from '../size-text.ts';
 import { renderFields, renderTable } from '../table.ts';
 import { formatDuration, formatTime } from '../time-text.ts';
 import { withApp } from '../with-app.ts';
+import { rescanCommand } from './repo-rescan.ts';
 
 const TYPES = ['local', 'nfs', 'cifs', 'smb', 's3', 'azure'];
 
@@ -31,7 +32,7 @@ export function repoCommand(): Command {
     .addCommand(
       plannedCommand({ usage: 'storage', description: 'how full they are', options: { '--refresh': 'ask the stores now' } }, 'repo'),
     )
-    .addCommand(plannedCommand({ usage: 'rescan <name>', description: 'rebuild the catalog from its files' }, 'repo'));
+    .addCommand(rescanCommand());
 }
 
 function withConfigOptions(command: Command): Command {

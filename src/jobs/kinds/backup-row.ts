@@ -4,8 +4,8 @@ import type { BackupRepository } from '../../catalog/backup-repositories.ts';
 import type { CompletedBackup } from '../../catalog/complete-backup.ts';
 import type { Sidecar } from '../../repository/sidecar-fields.ts';
 
-/** `bytesTransferred`: cluster data written by the run; what a sidecar does not know counts as its stored size. */
-export function backupRow(sidecar: Sidecar, repository: BackupRepository, bytesTransferred = sidecar.size_bytes): CompletedBackup {
+/** Nothing in it comes from elsewhere: the row of a backup that is found again is the one it had. */
+export function backupRow(sidecar: Sidecar, repository: BackupRepository): CompletedBackup {
   return {
     id: sidecar.backup_id,
     vm_context_id: sidecar.vm_context_id,
@@ -18,7 +18,7 @@ export function backupRow(sidecar: Sidecar, repository: BackupRepository, bytesT
     repository_path: `vms/${sidecar.vm_context_id}/disk-${sidecar.disk_id}/${sidecar.backup_id}.qcow2`,
     parent_backup_id: sidecar.parent_backup_id,
     change_id: sidecar.change_id,
-    bytes_transferred: bytesTransferred,
+    bytes_transferred: sidecar.bytes_read,
     total_bytes: sidecar.total_bytes,
     size_bytes: sidecar.size_bytes,
     compression_enabled: sidecar.qcow2.compression !== 'none',

@@ -1,12 +1,10 @@
 // The backup job: all disks of one run as one restore point. Each disk is leased, planned, run, committed, and entered in the catalog.
 
 import type { BackupInput, BackupOutcome, JobWatch } from '../../app-interface.ts';
-import { type BackupJob, findBackupJob, insertBackupJob, selectBackupJobs, updateBackupJob } from '../../catalog/backup-jobs.ts';
+import { type BackupJob, findBackupJob, selectBackupJobs, updateBackupJob } from '../../catalog/backup-jobs.ts';
 import type { BackupRepository } from '../../catalog/backup-repositories.ts';
-import { completeBackup } from '../../catalog/complete-backup.ts';
 import { findOrMakeVmContext, findVmContext, type NewVmContext, removeUnusedVmContext, type VmContext } from '../../catalog/vm-contexts.ts';
-import { withLease } from '../../control/lease.ts';
-import { isoTime, newId } from '../../plumbing/clock.ts';
+import { isoTime, newId, timeOfId } from '../../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
 import type { BackupPlan, BackupRequest, CreatedBackup } from '../../repository/create-backup.ts';
 import type { Guard } from '../../repository/guard.ts';
@@ -132,10 +130,9 @@ async function runDisks(run: Run, disks: readonly Disk[], job: JobContext): Prom
 
 async function runDisk(run: Run, repository: Repository, disk: Disk, job: JobContext): Promise<BackupOutcome> {
   const { environment, row, context } = run;
-  const { catalog, owner } = environment;
+  const { chains } = environment;
   const place = { vmContextId: context.context_id, diskId: disk.diskId };
-  const lease = { repositoryId: row.id, ...place, jobId: job.jobId, owner, logger: job.logger };
-  return withLease(catalog, lease, async (guard) => {
+  return chains.withWriter(row.id, place, job, async (guard) => {
     const began = environment.clock.monotonic();
     await settleDisk(environment, repository, row, place);
     await finishDeletes(environment, repository, place, guard);
@@ -151,7 +148,7 @@ async function runDisk(run: Run, repository: Repository, disk: Disk, job: JobCon
     const created = await job.step(`disk ${disk.diskId}: transfer and commit`, () =>
       transfer(run, repository, { request, plan, guard }, job),
     );
-    await job.step(`disk ${disk.diskId}: catalog`, () => completeBackup(catalog, backupRow(created.sidecar, row, created.bytesWritten)));
+    await job.step(`disk ${disk.diskId}: catalog`, () => chains.completeBackup(backupRow(created.sidecar, row)));
     return outcomeOf(created, run, job.jobId, Math.round(environment.clock.monotonic() - began));
   });
 }
@@ -193,29 +190,28 @@ async function enterPlan(
   const parent = plan.chain[0];
   // First the job knows the backup, then there is one: whoever settles the job after a crash finds every row it left.
   await job.setMetadata({ [`backup_id_of_disk_${disk.diskId}`]: plan.backupId });
-  await insertBackupJob(environment.catalog, {
+  const begun = {
     id: plan.backupId,
     vm_context_id: context.context_id,
     vm_name: context.vm_name,
     disk_id: disk.diskId,
     repository_id: row.id,
-    backup_type: plan.type,
-    status: 'running',
     repository_path: `vms/${context.context_id}/disk-${disk.diskId}/${plan.backupId}.qcow2`,
-    parent_backup_id: parent?.backup_id ?? null,
     total_bytes: disk.source.reader.size,
     compression_enabled: input.compression !== 'none',
     restore_point_id: restorePointId,
-    chain_id: parent?.chain_id ?? plan.backupId,
     created_at: isoTime(plan.startedAt),
     started_at: isoTime(plan.startedAt),
-  });
+  };
+  if (plan.type === 'full' || !parent) await environment.chains.createChain(begun);
+  else await environment.chains.addToChain(begun, plan.type, parent.backup_id);
 }
 
-/** Backups under the new one that the catalog lost are in the repository all the same: their rows come back first. */
+/** Backups under the new one that the catalog lost, or has no good word for, are in the repository all the same: their rows come back first. */
 async function enterAncestors({ environment, row }: Run, plan: BackupPlan): Promise<void> {
   for (const sidecar of plan.chain.toReversed()) {
-    if (!(await findBackupJob(environment.catalog, sidecar.backup_id))) await completeBackup(environment.catalog, backupRow(sidecar, row));
+    const known = await findBackupJob(environment.catalog, sidecar.backup_id);
+    if (known?.status !== 'completed') await environment.chains.completeBackup(backupRow(sidecar, row));
   }
 }
 
@@ -273,7 +269,10 @@ function outcomeOf(
 }
 
 export function newVm({ clock }: JobEnvironment, name: string): NewVmContext & VmIdentity {
-  return { context_id: newId(clock), vm_name: name, external_id: null, created_at: isoTime(clock.now()) };
+  // The id begins with the time; a rescan that has nothing but the id finds the same.
+  const id = newId(clock);
+  const at = isoTime(timeOfId(id));
+  return { context_id: id, vm_name: name, external_id: null, created_at: at, updated_at: at };
 }
 
 // What the catalog can hold; a backup must not be committed and then refused there.

@@ -3,6 +3,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Damage, JobWatch, VerifyOutcome } from '../../app-interface.ts';
 import { type BackupJob, findBackupJob, selectBackupJobs, updateBackupJob } from '../../catalog/backup-jobs.ts';
+import { MISSING } from '../../catalog/backup-marks.ts';
 import type { BackupRepository } from '../../catalog/backup-repositories.ts';
 import { listTrackedJobs } from '../../catalog/job-tracking.ts';
 import { withReading } from '../../control/reading.ts';
@@ -105,14 +106,14 @@ async function verifyPlace(
     const found = [...verified.damage, ...replaced(expected, verified)];
     const good = found.length === 0;
     for (const damage of found) report(damage, job, tally);
-    await remember(environment, expected, verified.backupId, good, quick);
+    await remember(environment, expected, verified.backupId, { good, quick });
   }
   // A backup that is gone leaves no trace in the repository; only the catalog knows that there was one.
   for (const row of expected) {
     if (seen.has(row.id) || (only && !only.includes(row.id)) || (await isDeleted(environment, row.id))) continue;
-    const message = 'the backup is in the catalog and not in the repository';
-    report({ backupId: row.id, code: 'BACKUP_NOT_FOUND', message, guestOffset: null, length: null, affects: [row.id] }, job, tally);
-    await remember(environment, expected, row.id, false, false);
+    const missing = { code: 'BACKUP_NOT_FOUND', message: MISSING, guestOffset: null, length: null } as const;
+    report({ ...missing, backupId: row.id, affects: [row.id] }, job, tally);
+    await remember(environment, expected, row.id, { good: false, quick: false, problem: MISSING });
   }
 }
 
@@ -143,16 +144,25 @@ function report(damage: NamedDamage, job: JobContext, tally: Tally): void {
   job.logger.log('error', `backup ${backupId}: ${message}`, { code, guest_offset: guestOffset, length, affects });
 }
 
+interface Verdict {
+  readonly good: boolean;
+  readonly quick: boolean;
+  /** What listings say of the backup from now on. */
+  readonly problem?: string;
+}
+
 /** A passed quick look proves nothing about the data, so it does not count as a verification; damage always does. */
 async function remember(
   { catalog, clock }: JobEnvironment,
   expected: readonly BackupJob[],
   id: string,
-  good: boolean,
-  quick: boolean,
+  { good, quick, problem }: Verdict,
 ): Promise<void> {
-  if ((good && quick) || !expected.some((row) => row.id === id)) return;
-  await updateBackupJob(catalog, id, { verified_at: isoTime(clock.now()), verification_status: good ? 'passed' : 'failed' });
+  const row = expected.find((candidate) => candidate.id === id);
+  if ((good && quick) || !row) return;
+  const marked = problem ?? (good ? null : row.error_message);
+  const verified = { verified_at: isoTime(clock.now()), verification_status: good ? 'passed' : 'failed' } as const;
+  await updateBackupJob(catalog, id, { ...verified, error_message: marked });
 }
 
 async function everyPlace(repository: Repository, rows: readonly BackupJob[]): Promise<DiskPlace[]> {
