@@ -1,6 +1,7 @@
 // What the CLI (and later the server) sees of Chainkeep: one interface and the values it takes and gives. app.ts makes it.
 // It must not know how any of it is done.
 
+import type { Secret } from './plumbing/secret.ts';
 import type { BackupType } from './repository/sidecar-fields.ts';
 
 /** Progress of a running job; `total` is 0 until it is known. Bytes of the disk that are settled. */
@@ -34,10 +35,14 @@ export interface RepositoryView {
   readonly enabled: boolean;
   /** Path or URL, without secrets. */
   readonly place: string;
+  /** A secret stands there as `[secret]`. */
   readonly config: Readonly<Record<string, unknown>>;
   readonly is_immutable: boolean;
+  readonly immutable_config: Readonly<Record<string, unknown>> | null;
   readonly read_only: boolean;
   readonly health: string;
+  /** Why it cannot be used now, where it was looked at. */
+  readonly problem: string | null;
   readonly storage: {
     readonly total_bytes: number;
     readonly used_bytes: number;
@@ -281,22 +286,60 @@ export interface JobEventView {
   readonly attrs: Readonly<Record<string, unknown>> | null;
 }
 
-export interface AddRepositoryInput {
+/** Later ones win. */
+export interface GivenSettings {
+  /** From a document that only its reader sees: secrets may stand in it. */
+  readonly config?: Readonly<Record<string, unknown>>;
+  /** From arguments, which everybody on the machine can read: no secrets. */
+  readonly settings?: Readonly<Record<string, unknown>>;
+  readonly secrets?: Readonly<Record<string, Secret>>;
+}
+
+export interface AddRepositoryInput extends GivenSettings {
   readonly name: string;
   readonly type: string;
-  readonly config: Readonly<Record<string, unknown>>;
   readonly take_over: boolean;
+}
+
+export interface UpdateRepositoryInput extends GivenSettings {
+  readonly name?: string;
+  readonly enabled?: boolean;
+  /** Settings to leave out from now on. */
+  readonly unset?: readonly string[];
+}
+
+export interface TestPlaceInput extends GivenSettings {
+  readonly type: string;
+}
+
+export interface KeyRotation {
+  /** Secrets that were encrypted with the new key. */
+  readonly secrets: number;
+  /** Secrets that were removed because their key is lost. */
+  readonly forgotten: number;
+  readonly key_id: string;
+  readonly key_place: string;
+  /** The keys come from outside, and the old one has to be taken away there. */
+  readonly remove_old_key: boolean;
 }
 
 export interface App {
   addRepository(input: AddRepositoryInput): Promise<RepositoryView>;
+  updateRepository(nameOrId: string, changes: UpdateRepositoryInput): Promise<RepositoryView>;
   listRepositories(): Promise<readonly RepositoryView[]>;
   showRepository(nameOrId: string): Promise<RepositoryView>;
+  /** As the catalog knows it; `refresh` asks the stores. */
+  storageOfRepositories(options: { readonly refresh: boolean }): Promise<readonly RepositoryView[]>;
   testRepository(nameOrId: string): Promise<readonly SelfTestStep[]>;
+  /** Of a place that is not registered; nothing remains there. */
+  testPlace(input: TestPlaceInput): Promise<readonly SelfTestStep[]>;
   /** Makes the rows of its backups what its files say. */
   rescanRepository(nameOrId: string, watch: JobWatch): Promise<RescanOutcome>;
   /** `forget` keeps the files and drops the rows of its backups. */
   removeRepository(nameOrId: string, options: { readonly forget: boolean }): Promise<void>;
+
+  /** `forget_unreadable` removes secrets whose key is lost. */
+  rotateKey(options: { readonly forget_unreadable: boolean }): Promise<KeyRotation>;
 
   /** With `dry_run` the outcomes say what would be done (job_id is empty, sizes 0). */
   backup(input: BackupInput, watch: JobWatch): Promise<readonly BackupOutcome[]>;
@@ -312,8 +355,52 @@ export interface App {
   renameVm(vm: string, name: string): Promise<void>;
 
   readonly jobs: JobLog;
+  readonly database: DatabaseCare;
 
   close(): Promise<void>;
+}
+
+/** Something in the database that is not as it must be. */
+export interface DatabaseProblem {
+  readonly code: string;
+  readonly table: string | null;
+  /** Of the row. */
+  readonly key: string | null;
+  /** Name of the repository that says otherwise, or could not be asked. */
+  readonly repository: string | null;
+  readonly message: string;
+}
+
+export interface DatabaseCheck {
+  /** Null where the file is so damaged that nothing more was done. */
+  readonly job_id: string | null;
+  readonly rows: number;
+  /** Backups in the repositories that were compared. */
+  readonly backups: number;
+  readonly found: number;
+  /** The first of them. */
+  readonly problems: readonly DatabaseProblem[];
+}
+
+export interface DatabaseCopy {
+  readonly job_id: string;
+  readonly file: string;
+  readonly size_bytes: number;
+}
+
+export interface RestoredJobs {
+  readonly job_id: string;
+  /** Jobs that the copy called running, as they ended. */
+  readonly settled: readonly { readonly job_id: string; readonly status: string; readonly message: string }[];
+}
+
+export interface DatabaseCare {
+  /** In itself, and against the repositories; changes nothing. */
+  check(watch: JobWatch): Promise<DatabaseCheck>;
+  /** Throws TARGET_EXISTS, and NOT_SUPPORTED for a database on a server. */
+  backup(file: string, watch: JobWatch): Promise<DatabaseCopy>;
+  /** After `restoreDatabase` of app.ts: settles the jobs that run no more. */
+  settleRestored(from: string, replaced: string | null, watch: JobWatch): Promise<RestoredJobs>;
 }
 
 /** The job log. A job is named by its id or an unambiguous beginning of one. */
@@ -334,4 +421,9 @@ export interface AppOptions {
   readonly home: string;
   /** `sqlite:PATH` or `mariadb://…`; default: `catalog.sqlite` in the home. */
   readonly databaseUrl?: string;
+  /** Of secrets, from the environment. Without it, or a file of it, the key lies in the home. */
+  readonly key?: Secret;
+  readonly keyFile?: string;
+  /** Where systemd puts credentials. */
+  readonly credentialsDirectory?: string;
 }

@@ -4,25 +4,30 @@ import type { BackupDetails, ChainView, JobEventView, JobStepView, JobView, Repo
 import type { ChainListing } from './catalog/backup-chains.ts';
 import type { BackupJob } from './catalog/backup-jobs.ts';
 import type { BackupListing } from './catalog/backup-listing.ts';
-import type { BackupRepository } from './catalog/backup-repositories.ts';
 import type { JobStep } from './catalog/job-steps.ts';
 import type { TrackedJob } from './catalog/job-tracking.ts';
 import type { LogEvent } from './catalog/log-events.ts';
 import type { listVmContexts } from './catalog/vm-contexts.ts';
+import type { RepositoryState } from './control/repository-manager.ts';
+import { isSecretReference } from './control/secret-reference.ts';
+import { REDACTED } from './plumbing/secret.ts';
 import type { Sidecar } from './repository/sidecar-fields.ts';
+import { placeOf } from './store/place-of.ts';
 
-export function repositoryView(row: BackupRepository, backupCount: number, readOnly: boolean): RepositoryView {
+export function repositoryView({ row, readOnly, problem }: RepositoryState, backupCount: number): RepositoryView {
   const { total_size_bytes: total, used_size_bytes: used, available_size_bytes: available } = row;
   return {
     repository_id: row.id,
     name: row.name,
     type: row.repository_type,
     enabled: row.enabled,
-    place: typeof row.config.path === 'string' ? row.config.path : '',
-    config: row.config,
+    place: placeOf(row.repository_type, row.config),
+    config: Object.fromEntries(Object.entries(row.config).map(([name, value]) => [name, isSecretReference(value) ? REDACTED : value])),
     is_immutable: row.is_immutable,
+    immutable_config: row.immutable_config,
     read_only: readOnly,
     health: row.health,
+    problem: problem ?? null,
     storage: {
       total_bytes: total,
       used_bytes: used,

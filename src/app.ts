@@ -1,9 +1,10 @@
 // The only place that wires rooms together: catalog, repositories, jobs. What it makes is the App of app-interface.ts.
 
-import { join } from 'node:path';
+import { dirname, join, resolve } from 'node:path';
+import { embeddedDatabase, openDatabaseCare } from './app-database.ts';
 import type * as view from './app-interface.ts';
 import { openJobLog, removeOldJobsWhenDue } from './app-jobs.ts';
-import { backupDetails, chainView, repositoryView, vmView } from './app-views.ts';
+import { backupDetails, chainView, vmView } from './app-views.ts';
 import {
   type BackupFilter,
   type BackupJob,
@@ -13,21 +14,18 @@ import {
   selectBackupJobs,
 } from './catalog/backup-jobs.ts';
 import { listBackups } from './catalog/backup-listing.ts';
-import type { BackupRepository } from './catalog/backup-repositories.ts';
 import type { Catalog } from './catalog/catalog.ts';
 import { listTrackedJobs } from './catalog/job-tracking.ts';
 import { openCatalog } from './catalog/open-catalog.ts';
 import { getVmContext, listVmContexts, updateVmContext } from './catalog/vm-contexts.ts';
-import type { RepositoryChoice } from './jobs/kinds/backup.ts';
 import type { JobEnvironment } from './jobs/kinds/job-environment.ts';
 import type { VerifyPlan, VerifyScope } from './jobs/kinds/verify.ts';
 import { type Clock, systemClock } from './plumbing/clock.ts';
-import { ChainkeepError, isChainkeepError, systemCode } from './plumbing/errors.ts';
+import { ChainkeepError, systemCode } from './plumbing/errors.ts';
 import { silentLogger } from './plumbing/logger.ts';
 import { makeFolder } from './plumbing/make-folder.ts';
 import type { Sidecar } from './repository/sidecar-fields.ts';
 
-const DEFAULT_REPOSITORY = 'default';
 const BACKUP_STATUSES: readonly BackupStatus[] = ['pending', 'running', 'completed', 'failed', 'cancelled'];
 
 /** Opens the catalog of `home`, making both at first use, and settles what dead processes have left. */
@@ -41,9 +39,8 @@ export async function openApp(options: view.AppOptions): Promise<view.App> {
       cause: error,
     });
   }
-  const url = options.databaseUrl ?? `sqlite:${join(options.home, 'catalog.sqlite')}`;
-  const catalog = await openCatalog({ url, clock: systemClock });
-  const app = new ChainkeepApp(options.home, catalog, systemClock);
+  const catalog = await openCatalog({ url: databaseUrlOf(options), clock: systemClock });
+  const app = new ChainkeepApp(options, catalog, systemClock);
   try {
     await app.recover();
     await removeOldJobsWhenDue(catalog);
@@ -54,14 +51,30 @@ export async function openApp(options: view.AppOptions): Promise<view.App> {
   return app;
 }
 
+/** Puts the copy in the place of the database, which nobody may have open: before any App. The copy's jobs are settled by `App.database`. */
+export async function restoreDatabase(
+  options: view.AppOptions,
+  file: string,
+  watch: view.JobWatch,
+): Promise<{ readonly file: string; readonly replaced: string | null }> {
+  const path = embeddedDatabase(databaseUrlOf(options), 'restore');
+  makeFolder(dirname(path), 0o700);
+  const { restoreDatabase: restore } = await import('./jobs/restore-database.ts');
+  return { file: resolve(file), ...(await restore(path, resolve(file), systemClock, watch)) };
+}
+
+function databaseUrlOf({ home, databaseUrl }: view.AppOptions): string {
+  return databaseUrl ?? `sqlite:${join(home, 'catalog.sqlite')}`;
+}
+
 class ChainkeepApp implements view.App {
-  readonly #home: string;
+  readonly #options: view.AppOptions;
   readonly #catalog: Catalog;
   readonly #clock: Clock;
   #environment: Promise<JobEnvironment> | undefined;
 
-  constructor(home: string, catalog: Catalog, clock: Clock) {
-    this.#home = home;
+  constructor(options: view.AppOptions, catalog: Catalog, clock: Clock) {
+    this.#options = options;
     this.#catalog = catalog;
     this.#clock = clock;
   }
@@ -74,35 +87,39 @@ class ChainkeepApp implements view.App {
   }
 
   async addRepository(input: view.AddRepositoryInput): Promise<view.RepositoryView> {
-    const { repositories } = await this.#open();
-    const { runJob } = await import('./jobs/runner.ts');
-    const { result } = await runJob(await this.#open(), { jobType: 'repository', operation: `add repository ${input.name}` }, {}, (job) =>
-      job.step('register', () => repositories.registerRepository({ ...input, takeOver: input.take_over })),
-    );
-    return this.#viewRepository(result);
+    return (await import('./app-repositories.ts')).addRepository(await this.#open(), input);
+  }
+
+  async updateRepository(nameOrId: string, changes: view.UpdateRepositoryInput): Promise<view.RepositoryView> {
+    return (await import('./app-repositories.ts')).updateRepository(await this.#open(), nameOrId, changes);
   }
 
   async listRepositories(): Promise<readonly view.RepositoryView[]> {
-    const { repositories } = await this.#open();
-    return Promise.all((await repositories.listRepositories()).map((row) => this.#viewRepository(row)));
+    return (await import('./app-repositories.ts')).listRepositories(await this.#open());
   }
 
   async showRepository(nameOrId: string): Promise<view.RepositoryView> {
-    const { repositories } = await this.#open();
-    return this.#viewRepository(await repositories.refreshStorage(await repositories.getRepository(nameOrId)));
+    return (await import('./app-repositories.ts')).showRepository(await this.#open(), nameOrId);
+  }
+
+  async storageOfRepositories(options: { readonly refresh: boolean }): Promise<readonly view.RepositoryView[]> {
+    return (await import('./app-repositories.ts')).storageOfRepositories(await this.#open(), options.refresh);
   }
 
   async testRepository(nameOrId: string): Promise<readonly view.SelfTestStep[]> {
     return (await this.#open()).repositories.testRepository(nameOrId);
   }
 
+  async testPlace(input: view.TestPlaceInput): Promise<readonly view.SelfTestStep[]> {
+    return (await this.#open()).repositories.testPlace(input.type, input);
+  }
+
   async removeRepository(nameOrId: string, options: { readonly forget: boolean }): Promise<void> {
-    const environment = await this.#open();
-    const { name } = await environment.repositories.getRepository(nameOrId);
-    const { runJob } = await import('./jobs/runner.ts');
-    await runJob(environment, { jobType: 'repository', operation: `remove repository ${name}` }, {}, (job) =>
-      job.step('remove', () => environment.repositories.deleteRepository(nameOrId, options)),
-    );
+    return (await import('./app-repositories.ts')).removeRepository(await this.#open(), nameOrId, options.forget);
+  }
+
+  async rotateKey(options: { readonly forget_unreadable: boolean }): Promise<view.KeyRotation> {
+    return (await import('./app-repositories.ts')).rotateKey(await this.#open(), options.forget_unreadable);
   }
 
   async rescanRepository(nameOrId: string, watch: view.JobWatch): Promise<view.RescanOutcome> {
@@ -113,7 +130,8 @@ class ChainkeepApp implements view.App {
   }
 
   async backup(input: view.BackupInput, watch: view.JobWatch): Promise<readonly view.BackupOutcome[]> {
-    const choice = await this.#chooseRepository(input.repository);
+    const { chooseRepository } = await import('./app-repositories.ts');
+    const choice = await chooseRepository(await this.#open(), this.#options.home, input.repository);
     if (input.dry_run) {
       const { planBackupOnly } = await import('./jobs/kinds/backup-dry-run.ts');
       return planBackupOnly(await this.#open(), choice, input, watch);
@@ -179,6 +197,10 @@ class ChainkeepApp implements view.App {
     );
   }
 
+  get database(): view.DatabaseCare {
+    return openDatabaseCare(() => this.#open(), databaseUrlOf(this.#options));
+  }
+
   get jobs(): view.JobLog {
     return openJobLog(this.#catalog);
   }
@@ -198,52 +220,16 @@ class ChainkeepApp implements view.App {
     const { installationId } = await import('./control/installation.ts');
     const { currentOwner } = await import('./control/owner.ts');
     const catalog = this.#catalog;
-    const repositories = new RepositoryManager(catalog, this.#clock, () => installationId(catalog));
+    const { openKeyStore } = await import('./control/secret-keys.ts');
+    const repositories = new RepositoryManager({
+      catalog,
+      clock: this.#clock,
+      installationId: () => installationId(catalog),
+      keys: async () => openKeyStore({ ...this.#options, installationId: await installationId(catalog) }),
+    });
     const owner = await currentOwner(catalog);
     const { openChainManager } = await import('./control/chain-manager.ts');
     return { catalog, clock: this.#clock, owner, repositories, chains: openChainManager(catalog, owner) };
-  }
-
-  async #viewRepository(row: BackupRepository): Promise<view.RepositoryView> {
-    const { repositories } = await this.#open();
-    return repositoryView(row, (await repositories.countBackups()).get(row.id) ?? 0, await this.#isReadOnly(row));
-  }
-
-  async #isReadOnly(row: BackupRepository): Promise<boolean> {
-    try {
-      const { repositories } = await this.#open();
-      const { repository } = await repositories.openRepository(row, silentLogger);
-      const { readOnly } = repository;
-      await repository.close();
-      return readOnly;
-    } catch (error) {
-      if (error instanceof ChainkeepError) return false; // offline or damaged: its health says so, and nobody can write there
-      throw error;
-    }
-  }
-
-  /** The one named; else the only one there is; else the one called default, to be made in the home when there is none at all. */
-  async #chooseRepository(nameOrId: string | undefined): Promise<RepositoryChoice> {
-    const { repositories } = await this.#open();
-    const path = join(this.#home, 'repositories', DEFAULT_REPOSITORY);
-    const make = async (): Promise<BackupRepository> => {
-      try {
-        return await repositories.registerRepository({ name: DEFAULT_REPOSITORY, type: 'local', config: { path }, takeOver: false });
-      } catch (error) {
-        if (!isChainkeepError(error, 'REPOSITORY_EXISTS')) throw error;
-        return repositories.getRepository(DEFAULT_REPOSITORY); // another first run was faster
-      }
-    };
-    if (nameOrId !== undefined) {
-      const row = await repositories.getRepository(nameOrId);
-      return { name: row.name, row, make };
-    }
-    const rows = await repositories.listRepositories();
-    const row = rows.find(({ name }) => name === DEFAULT_REPOSITORY) ?? (rows.length === 1 ? rows[0] : undefined);
-    if (row || rows.length === 0) return { name: row?.name ?? DEFAULT_REPOSITORY, row, make };
-    throw new ChainkeepError('CONFIG_INVALID', `there are ${rows.length} repositories, and none is called ${DEFAULT_REPOSITORY}`, {
-      advice: `choose one with --repo: ${rows.map(({ name }) => name).join(', ')}`,
-    });
   }
 
   async #filterFor(filter: { readonly vm?: string; readonly repository?: string; readonly status?: string }): Promise<BackupFilter> {

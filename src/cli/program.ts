@@ -21,11 +21,13 @@ const COMMANDS: readonly { readonly names: readonly string[]; readonly load: Loa
   { names: ['restore'], load: async () => [(await import('./commands/restore.ts')).restoreCommand()] },
   { names: ['delete'], load: async () => [(await import('./commands/delete.ts')).deleteCommand()] },
   { names: ['jobs'], load: async () => [(await import('./commands/jobs.ts')).jobsCommand()] },
+  { names: ['key'], load: async () => [(await import('./commands/key.ts')).keyCommand()] },
+  { names: ['database'], load: async () => [(await import('./commands/database.ts')).databaseCommand()] },
   { names: ['image'], load: async () => [(await import('./commands/image.ts')).imageCommand()] },
   {
     names: [
       ...['export', 'prune', 'hold', 'copy', 'repair', 'synthetic-full', 'copies', 'policy', 'receive', 'nbd'],
-      ...['key', 'database', 'serve', 'worker', 'schedule'],
+      ...['serve', 'worker', 'schedule'],
     ],
     load: async () => (await import('./commands/planned.ts')).plannedCommands(),
   },

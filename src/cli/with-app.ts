@@ -1,7 +1,8 @@
 // Opens Chainkeep for one command and closes it again. The rooms below are loaded here, not when the program starts.
 
-import type { App, JobWatch } from '../app-interface.ts';
+import type { App, AppOptions, JobWatch } from '../app-interface.ts';
 import { systemClock } from '../plumbing/clock.ts';
+import { Secret } from '../plumbing/secret.ts';
 import type { CliContext } from './cli-context.ts';
 import { openInterruption } from './interruption.ts';
 import { ProgressDisplay } from './progress.ts';
@@ -10,12 +11,27 @@ import { safeText } from './safe-text.ts';
 /** Runs `use` with an open App; the App is closed whatever happens. */
 export async function withApp<Answer>(context: CliContext, use: (app: App) => Promise<Answer>): Promise<Answer> {
   const { openApp } = await import('../app.ts');
-  const app = await openApp({ home: context.home, ...(context.databaseUrl !== undefined && { databaseUrl: context.databaseUrl }) });
+  const { home, databaseUrl } = context;
+  const app = await openApp({ home, ...(databaseUrl !== undefined && { databaseUrl }), ...keyFromOutside() });
   try {
     return await use(app);
   } finally {
     await app.close();
   }
+}
+
+let keyOfEnvironment: Secret | undefined;
+
+/** The key leaves the environment of this process: no program that it starts inherits it. */
+function keyFromOutside(): Pick<AppOptions, 'key' | 'keyFile' | 'credentialsDirectory'> {
+  const { CHAINKEEP_KEY: key, CHAINKEEP_KEY_FILE: keyFile, CREDENTIALS_DIRECTORY: credentialsDirectory } = process.env;
+  if (key) keyOfEnvironment = new Secret(key);
+  delete process.env.CHAINKEEP_KEY;
+  return {
+    ...(keyOfEnvironment && { key: keyOfEnvironment }),
+    ...(keyFile && { keyFile }),
+    ...(credentialsDirectory && { credentialsDirectory }),
+  };
 }
 
 /** Like `withApp` for a job: it can be interrupted, its progress and notices are shown on stderr. */

@@ -1,4 +1,5 @@
 // Configured repositories: registers places, opens them, and knows which are there. Configuration is the catalog's, backups the repository's.
+// One that is offline, slow or without its key is told by its health; it must not keep the others waiting.
 
 import { countBackupJobs } from '../catalog/backup-jobs.ts';
 import {
@@ -6,26 +7,34 @@ import {
   countBackupsByRepository,
   deleteRepository,
   getRepository,
-  insertRepository,
   listRepositories,
-  updateRepository,
+  updateRepository as updateRow,
 } from '../catalog/backup-repositories.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import { forgetBackups } from '../catalog/complete-backup.ts';
 import { type Clock, isoTime } from '../plumbing/clock.ts';
-import { ChainkeepError } from '../plumbing/errors.ts';
+import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
 import { type Logger, silentLogger } from '../plumbing/logger.ts';
-import { realPlace } from '../plumbing/real-place.ts';
-import { claimRepository, openRepository, type Repository } from '../repository/repository.ts';
-import type { BlobStore } from '../store/blob-store.ts';
-import { openStore, parseStoreConfig } from '../store/registry.ts';
+import { openRepository, type Repository } from '../repository/repository.ts';
+import type { GivenConfig } from '../store/parse-config.ts';
+import { openStore } from '../store/registry.ts';
 import { type SelfTestStep, selfTest } from '../store/self-test.ts';
+import { openReachability } from './reachability.ts';
+import type { NewRepository } from './register-repository.ts';
+import { fullConfig, openStoreOf, type RepositoryContext, storageFields } from './repository-context.ts';
+import type { KeyStore } from './secret-keys.ts';
+import { type Rotation, rotateKeys } from './secrets.ts';
+import type { RepositoryChanges } from './update-repository.ts';
 
-export interface NewRepository {
-  readonly name: string;
-  readonly type: string;
-  readonly config: Readonly<Record<string, unknown>>;
-  readonly takeOver: boolean;
+export interface RepositoryManagerOptions {
+  readonly catalog: Catalog;
+  readonly clock: Clock;
+  readonly installationId: () => Promise<string>;
+  /** Where the keys of secrets are. */
+  readonly keys: () => Promise<KeyStore>;
+  /** Milliseconds until a repository that does not answer counts as offline; default 8000. */
+  readonly timeLimit?: number;
+  readonly openStore?: typeof openStore;
 }
 
 export interface OpenedRepository {
@@ -33,44 +42,33 @@ export interface OpenedRepository {
   readonly repository: Repository;
 }
 
-export class RepositoryManager {
-  readonly #catalog: Catalog;
-  readonly #clock: Clock;
-  readonly #installationId: () => Promise<string>;
+/** What a look at a repository found. */
+export interface RepositoryState {
+  readonly row: BackupRepository;
+  readonly readOnly: boolean;
+  /** Why it cannot be used. */
+  readonly problem: string | undefined;
+}
 
-  constructor(catalog: Catalog, clock: Clock, installationId: () => Promise<string>) {
-    this.#catalog = catalog;
-    this.#clock = clock;
-    this.#installationId = installationId;
+const TIME_LIMIT_MS = 8000;
+
+export class RepositoryManager {
+  readonly #context: RepositoryContext;
+  readonly #catalog: Catalog;
+
+  constructor(options: RepositoryManagerOptions) {
+    this.#context = {
+      openStore,
+      ...options,
+      reachability: openReachability(options.clock, options.timeLimit ?? TIME_LIMIT_MS),
+    };
+    this.#catalog = options.catalog;
   }
 
-  /** Checks the configuration, tries the place, claims it by its marker, and only then keeps it. */
+  /** Checks the configuration, tries the place, claims it by its marker, and only then keeps it. Nothing remains when a step fails. */
   async registerRepository(input: NewRepository): Promise<BackupRepository> {
-    refuseName(input.name);
-    const config = await parseStoreConfig(input.type, input.config);
-    const own = await this.#findTaken(input, config);
-    if (own) return this.#takeBack(own);
-    const store = await openStore(input.type, config, { create: true });
-    try {
-      const marker = await claimRepository({
-        store,
-        clock: this.#clock,
-        installationId: await this.#installationId(),
-        takeOver: input.takeOver,
-      });
-      const capacity = await store.capacity();
-      await insertRepository(this.#catalog, {
-        id: marker.repository_id,
-        name: input.name,
-        repository_type: storeType(input.type),
-        config,
-        created_at: isoTime(this.#clock.now()),
-        ...storageFields(capacity, this.#clock),
-      });
-    } finally {
-      await store.close();
-    }
-    return getRepository(this.#catalog, input.name);
+    const { registerRepository } = await import('./register-repository.ts');
+    return registerRepository(this.#context, input);
   }
 
   getRepository(nameOrId: string): Promise<BackupRepository> {
@@ -85,24 +83,58 @@ export class RepositoryManager {
     return countBackupsByRepository(this.#catalog);
   }
 
+  async updateRepository(nameOrId: string, changes: RepositoryChanges): Promise<BackupRepository> {
+    const { updateRepository } = await import('./update-repository.ts');
+    return updateRepository(this.#context, nameOrId, changes);
+  }
+
   /** Writes files of its own and removes them: refused where the marker is not there, or belongs to another installation. */
   async testRepository(nameOrId: string): Promise<readonly SelfTestStep[]> {
     const row = await this.getRepository(nameOrId);
     const { repository } = await this.openRepository(row, silentLogger);
     await repository.close();
     if (repository.readOnly) throw readOnlyError(row);
-    return this.#withStore(row, (store) => selfTest(store, this.#clock));
+    const store = await openStoreOf(this.#context, row);
+    try {
+      return await selfTest(store, this.#context.clock);
+    } finally {
+      await store.close();
+    }
   }
 
-  /** Measures one repository and keeps the numbers; one that is offline is marked so. */
-  async refreshStorage(row: BackupRepository): Promise<BackupRepository> {
-    try {
-      await updateRepository(this.#catalog, row.id, storageFields(await this.#measure(row), this.#clock));
-    } catch (error) {
-      if (!(error instanceof ChainkeepError) || error.code !== 'REPOSITORY_OFFLINE') throw error;
-      await updateRepository(this.#catalog, row.id, { health: 'offline', last_check_at: isoTime(this.#clock.now()) });
-    }
-    return this.getRepository(row.id);
+  /** The same for a place that is not registered; nothing remains there. */
+  async testPlace(type: string, given: GivenConfig): Promise<readonly SelfTestStep[]> {
+    const { testPlace } = await import('./register-repository.ts');
+    return testPlace(this.#context, type, given);
+  }
+
+  /** Encrypts all secrets with a new key. */
+  async rotateKeys(options: { readonly forgetUnreadable: boolean }): Promise<Rotation> {
+    return rotateKeys(this.#catalog, await this.#context.keys(), options);
+  }
+
+  /** Is it there, and whose is it? Keeps its health. A disabled one is left alone. */
+  async checkRepository(row: BackupRepository): Promise<RepositoryState> {
+    if (!row.enabled) return { row, readOnly: false, problem: undefined };
+    return this.#look(row, async () => ({ health: 'healthy' }));
+  }
+
+  /** Measures one repository and keeps the numbers. An empty folder where a disk was mounted has room too: only the marker says that it is there. */
+  refreshStorage(row: BackupRepository): Promise<RepositoryState> {
+    return this.#look(row, async (repository) => storageFields(await repository.getStorageInfo(), isoTime(this.#context.clock.now())));
+  }
+
+  /** All at once: the slowest costs its time limit and delays no other. `due`: leaves those alone that did not answer a moment ago. */
+  async refreshAll(options: { readonly due: boolean }): Promise<readonly RepositoryState[]> {
+    const rows = await this.listRepositories();
+    const { reachability } = this.#context;
+    return Promise.all(
+      rows.map((row) =>
+        row.enabled && (!options.due || reachability.isDue(row.id))
+          ? this.refreshStorage(row)
+          : { row, readOnly: false, problem: undefined },
+      ),
+    );
   }
 
   /** Files stay where they are. Throws REPOSITORY_IN_USE while the catalog has backups in it, unless they are forgotten. */
@@ -115,95 +147,78 @@ export class RepositoryManager {
         context: { repository: row.name, backup_count: count },
       });
     }
-    await forgetBackups(this.#catalog, row.id);
-    await deleteRepository(this.#catalog, row.id);
+    // In one: a repository that a policy still needs must not lose its backups before it is refused.
+    await this.#catalog.transaction(async (unit) => {
+      if (options.forget) await forgetBackups(unit, row.id);
+      await deleteRepository(unit, row.id);
+    });
   }
 
-  /** The caller closes it. Throws REPOSITORY_OFFLINE, REPOSITORY_INVALID. */
+  /** The caller closes it. Throws REPOSITORY_OFFLINE, REPOSITORY_INVALID, SECRET_KEY_MISSING. */
   async openRepository(row: BackupRepository, logger: Logger): Promise<OpenedRepository> {
-    const store = await openStore(row.repository_type, row.config, { create: false });
     try {
-      const installationId = await this.#installationId();
-      const repository = await openRepository({ store, clock: this.#clock, logger, repositoryId: row.id, installationId });
-      return { row, repository };
+      const opened = { row, repository: await this.#reach(row, logger, async (repository) => repository) };
+      await this.#keep(row, { health: 'healthy' });
+      return opened;
     } catch (error) {
-      await store.close();
+      if (tellsHealth(error)) await this.#keep(row, { health: healthAfter(error) });
       throw error;
     }
   }
 
-  /** An empty folder where a disk was mounted has room too: only the marker says that the repository is there. */
-  async #measure(row: BackupRepository): ReturnType<BlobStore['capacity']> {
-    const { repository } = await this.openRepository(row, silentLogger);
+  async #look(row: BackupRepository, measure: (repository: Repository) => Promise<Partial<BackupRepository>>): Promise<RepositoryState> {
     try {
-      return await repository.getStorageInfo();
-    } finally {
-      await repository.close();
-    }
-  }
-
-  /** Throws REPOSITORY_EXISTS; the repository itself, when it is to be taken back from another installation, is answered. */
-  async #findTaken(input: NewRepository, config: Readonly<Record<string, unknown>>): Promise<BackupRepository | undefined> {
-    const rows = await this.listRepositories();
-    const own = rows.find((row) => row.name === input.name && samePlace(row.config, config));
-    if (own && input.takeOver) return own;
-    for (const row of rows) {
-      const taken = takenBy(row, input.name, config);
-      if (taken === undefined) continue;
-      throw new ChainkeepError('REPOSITORY_EXISTS', taken, {
-        advice: 'choose another one, or see what there is with: chainkeep repo list',
-        context: { name: row.name, repository_id: row.id },
+      const { readOnly, found } = await this.#reach(row, silentLogger, async (repository) => {
+        try {
+          return { readOnly: repository.readOnly, found: await measure(repository) };
+        } finally {
+          await repository.close();
+        }
       });
-    }
-    return undefined;
-  }
-
-  async #takeBack(row: BackupRepository): Promise<BackupRepository> {
-    const { repository } = await this.openRepository(row, silentLogger);
-    await repository.close();
-    await this.#withStore(row, async (store) =>
-      claimRepository({ store, clock: this.#clock, installationId: await this.#installationId(), takeOver: true }),
-    );
-    return row;
-  }
-
-  async #withStore<T>(row: BackupRepository, use: (store: BlobStore) => Promise<T>): Promise<T> {
-    const store = await openStore(row.repository_type, row.config, { create: false });
-    try {
-      return await use(store);
-    } finally {
-      await store.close();
+      return { row: await this.#keep(row, found), readOnly, problem: undefined };
+    } catch (error) {
+      if (!tellsHealth(error)) throw error;
+      const kept = await this.#keep(row, { health: healthAfter(error), last_check_at: isoTime(this.#context.clock.now()) });
+      return { row: kept, readOnly: false, problem: error.message };
     }
   }
+
+  /** What touches the store is under the time limit, and nothing else: a slow database is not an offline repository. */
+  async #reach<T>(row: BackupRepository, logger: Logger, use: (repository: Repository) => Promise<T>): Promise<T> {
+    const context = this.#context;
+    const { clock } = context;
+    const installationId = await context.installationId();
+    const config = await fullConfig(context, row);
+    const run = async (): Promise<{ readonly repository: Repository; readonly result: T }> => {
+      const store = await context.openStore(row.repository_type, config, { create: false });
+      try {
+        const repository = await openRepository({ store, clock, logger, repositoryId: row.id, installationId });
+        return { repository, result: await use(repository) };
+      } catch (error) {
+        await store.close();
+        throw error;
+      }
+    };
+    const { result } = await context.reachability.reach({ id: row.id, name: row.name, run, dispose: (late) => late.repository.close() });
+    return result;
+  }
+
+  /** Only what changed: opening a repository that is as it was writes nothing. */
+  async #keep(row: BackupRepository, found: Partial<BackupRepository>): Promise<BackupRepository> {
+    const known: Readonly<Record<string, unknown>> = row;
+    if (Object.entries(found).every(([name, value]) => known[name] === value)) return row;
+    await updateRow(this.#catalog, row.id, found);
+    return { ...row, ...found };
+  }
 }
 
-const LONGEST_NAME = 255;
-
-/** Before anything is made: what the catalog would refuse must not have left a marker. */
-function refuseName(name: string): void {
-  const length = Array.from(name).length;
-  if (length > 0 && length <= LONGEST_NAME) return;
-  throw new ChainkeepError('CONFIG_INVALID', `the name of a repository has 1 to ${LONGEST_NAME} characters, not ${length}`, {
-    advice: 'choose another name',
-  });
+/** Troubles of the database, and bugs, say nothing about a repository. */
+function tellsHealth(error: unknown): error is ChainkeepError {
+  return isChainkeepError(error) && error.code !== 'CATALOG_FAILED' && error.code !== 'INTERNAL';
 }
 
-/** Why a new repository cannot be registered beside `row`. */
-function takenBy(row: BackupRepository, name: string, config: Readonly<Record<string, unknown>>): string | undefined {
-  if (row.name === name) return `a repository called ${name} is registered already`;
-  if (samePlace(row.config, config)) return `the repository ${row.name} lies in this place already`;
-  if (isInside(config, row.config)) return `this place lies inside of the repository ${row.name}`;
-  return isInside(row.config, config) ? `the repository ${row.name} lies inside of this place` : undefined;
-}
-
-function samePlace(a: Readonly<Record<string, unknown>>, b: Readonly<Record<string, unknown>>): boolean {
-  return isInside(a, b) && isInside(b, a);
-}
-
-/** Is the place of `inner` that of `outer`, or below it? */
-function isInside(inner: Readonly<Record<string, unknown>>, outer: Readonly<Record<string, unknown>>): boolean {
-  if (typeof inner.path !== 'string' || typeof outer.path !== 'string') return false;
-  return `${realPlace(inner.path)}/`.startsWith(`${realPlace(outer.path)}/`);
+function healthAfter(error: unknown): BackupRepository['health'] {
+  return isChainkeepError(error, 'REPOSITORY_OFFLINE') ? 'offline' : 'warning';
 }
 
 function readOnlyError(row: BackupRepository): ChainkeepError {
@@ -215,19 +230,4 @@ function readOnlyError(row: BackupRepository): ChainkeepError {
       context: { repository: row.name, repository_id: row.id },
     },
   );
-}
-
-function storeType(type: string): BackupRepository['repository_type'] {
-  const known = (['local', 'nfs', 'cifs', 'smb', 's3', 'azure'] as const).find((candidate) => candidate === type);
-  if (known) return known;
-  throw new ChainkeepError('CONFIG_INVALID', `${type} is no type of repository`, {
-    advice: 'the types are local, nfs, cifs, smb, s3 and azure',
-  });
-}
-
-function storageFields(capacity: Awaited<ReturnType<BlobStore['capacity']>>, clock: Clock): Partial<BackupRepository> {
-  const checked = { last_check_at: isoTime(clock.now()), health: 'healthy' } as const;
-  if (!capacity) return checked;
-  const { totalBytes, usedBytes, availableBytes } = capacity;
-  return { ...checked, total_size_bytes: totalBytes, used_size_bytes: usedBytes, available_size_bytes: availableBytes };
 }

@@ -104,6 +104,20 @@ export async function claimRepository(options: ClaimOptions): Promise<Marker> {
   return marker;
 }
 
+/** What a claim would find: a marker, or undefined for a place that is empty or not there. Throws what the claim would; writes nothing. */
+export async function inspectPlace({ store, installationId, takeOver }: Omit<ClaimOptions, 'clock'>): Promise<Marker | undefined> {
+  const found = await readMarker(store, await loadBlake3());
+  if (!found) await refuseForeignFiles(store);
+  else if (found.owner !== installationId && !takeOver) throw foreign(store, found);
+  return found;
+}
+
+/** Takes a claim back: a marker that it made is removed, one that it changed is as before. The caller knows that nobody relies on it. */
+export async function releaseClaim(store: BlobStore, before: Marker | undefined): Promise<void> {
+  if (before) await writeMarker(store, await loadBlake3(), before, { replace: true });
+  else await store.delete(MARKER_NAME);
+}
+
 async function claim(options: ClaimOptions, blake3: Blake3): Promise<Marker> {
   const { store, installationId } = options;
   const found = await readMarker(store, blake3);

@@ -45,7 +45,7 @@ const STEPS: readonly Step[] = [
 
 /** Runs every step. After a failed `reach` or `write` the others are not tried; the clean-up always is. */
 export async function selfTest(store: BlobStore, clock: Clock = systemClock): Promise<readonly SelfTestStep[]> {
-  const trial: Trial = { store, clock, folder: `.chainkeep-test-${randomToken(12)}/` };
+  const trial = newTrial(store, clock);
   const results: SelfTestStep[] = [];
   let broken: string | undefined;
   for (const step of STEPS) {
@@ -58,6 +58,22 @@ export async function selfTest(store: BlobStore, clock: Clock = systemClock): Pr
     if (!result.ok && (step.name === 'reach' || step.name === 'write')) broken = step.name;
   }
   return results;
+}
+
+/** The steps that decide whether backups can rest here, without measuring; throws the first error. Leaves nothing behind. */
+export async function assertUsable(store: BlobStore, clock: Clock): Promise<void> {
+  const trial = newTrial(store, clock);
+  try {
+    for (const step of STEPS) if (!['capacity', 'speed', 'clean up'].includes(step.name)) await step.run(trial);
+  } catch (error) {
+    await cleanUp(trial).catch(() => undefined); // what went wrong first is what counts
+    throw error;
+  }
+  await cleanUp(trial);
+}
+
+function newTrial(store: BlobStore, clock: Clock): Trial {
+  return { store, clock, folder: `.chainkeep-test-${randomToken(12)}/` };
 }
 
 async function runStep(step: Step, trial: Trial): Promise<SelfTestStep> {

@@ -32,7 +32,11 @@ describe('a folder that is no place for a repository', () => {
     expect(none.advice).toContain('--help');
     await user.refused('CONFIG_INVALID', 'repo', 'add', '', '--path', user.path('new'));
     await user.refused('CONFIG_INVALID', 'repo', 'add', 'x', '--path', user.path('new'), '--set', 'color=red');
-    await user.refused('NOT_BUILT_YET', 'repo', 'add', 'x', '--type', 's3');
+    const nfs = ['--type', 'nfs', '--set', 'server=nas', '--set', 'export_path=/backups'];
+    await user.refused('NOT_BUILT_YET', 'repo', 'add', 'x', ...nfs);
+    await user.refused('NOT_BUILT_YET', 'repo', 'test', ...nfs);
+    await user.refused('CONFIG_INVALID', 'repo', 'test', '--path', 'x', '--set', 'color=red');
+    await user.json('repo', 'test', '--path', user.path('a/new/place'));
     expect(user.files()).toEqual(before);
     expect(await user.json('repo', 'list')).toEqual({ repositories: [] });
     const jobs = await user.jobs('--status', 'failed');

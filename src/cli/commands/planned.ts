@@ -87,16 +87,6 @@ const PLANNED: readonly PlannedCommand[] = [
       { usage: 'copy <a> <b>', description: 'copy one export to another' },
     ],
   },
-  { usage: 'key', description: 'the key that protects secrets', commands: [{ usage: 'rotate', description: 'make a new key' }] },
-  {
-    usage: 'database',
-    description: 'the embedded database',
-    commands: [
-      { usage: 'check', description: 'is it sound?' },
-      { usage: 'backup <file>', description: 'write a copy of it' },
-      { usage: 'restore <file>', description: 'put a copy back' },
-    ],
-  },
   { usage: 'serve', description: 'run the server' },
   { usage: 'worker', description: 'run a worker' },
   { usage: 'schedule', description: 'what is due', commands: [{ usage: 'run', description: 'run what is due now' }] },

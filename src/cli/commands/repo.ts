@@ -1,11 +1,11 @@
 // `repo`: the places where backups rest.
 
 import { Command, Option } from 'commander';
-import type { RepositoryView } from '../../app-interface.ts';
+import type { RepositoryView, SelfTestStep } from '../../app-interface.ts';
+import { ChainkeepError } from '../../plumbing/errors.ts';
 import { cliContext, exitAsFailed, printAnswer, printDone } from '../cli-context.ts';
 import { collect } from '../option-values.ts';
-import { plannedCommand } from '../planned-command.ts';
-import { type RepositoryConfigOptions, readRepositoryConfig } from '../repository-config.ts';
+import { hasRepositoryConfig, type RepositoryConfigOptions, readRepositoryConfig } from '../repository-config.ts';
 import { safeText } from '../safe-text.ts';
 import { formatSize } from '../size-text.ts';
 import { renderFields, renderTable } from '../table.ts';
@@ -29,17 +29,15 @@ export function repoCommand(): Command {
     .addCommand(testCommand())
     .addCommand(updateCommand())
     .addCommand(removeCommand())
-    .addCommand(
-      plannedCommand({ usage: 'storage', description: 'how full they are', options: { '--refresh': 'ask the stores now' } }, 'repo'),
-    )
+    .addCommand(storageCommand())
     .addCommand(rescanCommand());
 }
 
 function withConfigOptions(command: Command): Command {
   return command
     .option('--path <dir>', 'folder of a local repository')
-    .option('--config <file>', 'settings as a JSON object; - reads stdin')
-    .addOption(new Option('--set <key=value>', 'one setting; may be repeated').argParser(collect))
+    .option('--config <file>', 'settings as a JSON object, secrets too; - reads stdin')
+    .addOption(new Option('--set <key=value>', 'one setting, no secret; may be repeated').argParser(collect))
     .addOption(new Option('--secret <key=reference>', 'a secret from env:VAR or file:PATH; may be repeated').argParser(collect));
 }
 
@@ -51,9 +49,11 @@ function addCommand(): Command {
     .option('--take-over', 'become the owner of a repository of another installation')
     .action(async (name: string, options: AddOptions, command: Command) => {
       const context = cliContext(command);
-      const input = { name, type: options.type, config: readRepositoryConfig(options), take_over: options.takeOver ?? false };
+      const input = { name, type: options.type, ...readRepositoryConfig(options), take_over: options.takeOver ?? false };
       const repository = await withApp(context, (app) => app.addRepository(input));
-      printDone(context, repository, () => `repository ${safeText(repository.name)} is registered: ${safeText(repository.place)}\n`);
+      const locks = repository.is_immutable ? 'its settings of immutability are kept; locking backups is not built yet\n' : '';
+      const text = `repository ${safeText(repository.name)} is registered: ${safeText(repository.place)}\n${locks}`;
+      printDone(context, repository, () => text);
     });
 }
 
@@ -72,13 +72,17 @@ function renderRepositories(repositories: readonly RepositoryView[]): string {
     [
       { title: 'NAME', cell: (row) => row.name },
       { title: 'TYPE', cell: (row) => row.type },
-      { title: 'HEALTH', cell: (row) => row.health },
+      { title: 'HEALTH', cell: healthOf },
       { title: 'BACKUPS', cell: (row) => String(row.backup_count), side: 'right' },
       { title: 'FREE', cell: (row) => formatSize(row.storage.available_bytes), side: 'right' },
       { title: 'PLACE', cell: (row) => row.place },
     ],
     repositories,
   );
+}
+
+function healthOf({ enabled, health }: RepositoryView): string {
+  return enabled ? health : 'disabled';
 }
 
 function showCommand(): Command {
@@ -99,9 +103,11 @@ function renderRepository(repository: RepositoryView): string {
     id: repository.repository_id,
     type: repository.type,
     place: repository.place,
+    enabled: repository.enabled ? 'yes' : 'no: it takes no new backups',
     health: repository.health,
+    ...(repository.problem !== null && { problem: repository.problem }),
     access: repository.read_only ? 'read-only' : 'read and write',
-    immutable: repository.is_immutable ? 'yes' : 'no',
+    immutable: repository.is_immutable ? 'configured; locking backups is not built yet' : 'no',
     backups: String(repository.backup_count),
     room: `${formatSize(storage.available_bytes)} free of ${formatSize(storage.total_bytes)} (${storage.used_percentage.toFixed(1)} % used)`,
     'last check': formatTime(storage.last_check_at),
@@ -109,27 +115,70 @@ function renderRepository(repository: RepositoryView): string {
   });
 }
 
+interface TestOptions extends RepositoryConfigOptions {
+  readonly type?: string;
+}
+
 function testCommand(): Command {
-  return new Command('test')
-    .description('a self-test of its store, with a file of our own')
-    .argument('<name>', 'its name or id')
-    .action(async (name: string, _options: object, command: Command) => {
+  return withConfigOptions(new Command('test'))
+    .description('a self-test of its store, with files of our own; with --type and settings of a place that is not registered')
+    .argument('[name]', 'its name or id')
+    .addOption(new Option('--type <type>', 'kind of store').choices(TYPES))
+    .action(async (name: string | undefined, options: TestOptions, command: Command) => {
       const context = cliContext(command);
-      const steps = await withApp(context, (app) => app.testRepository(name));
+      const given = options.type !== undefined || hasRepositoryConfig(options);
+      if ((name === undefined) !== given)
+        throw new ChainkeepError('USAGE', 'give the name of a repository, or --type and the settings of a place');
+      const input = { type: options.type ?? 'local', ...readRepositoryConfig(options) };
+      const steps = await withApp(context, (app) => (name === undefined ? app.testPlace(input) : app.testRepository(name)));
       const success = steps.every((step) => step.ok);
-      printAnswer(context, { success, steps }, () =>
-        renderTable(
-          [
-            { title: 'STEP', cell: (row) => row.name },
-            { title: 'RESULT', cell: (row) => (row.ok ? 'ok' : 'FAILED') },
-            { title: 'TIME', cell: (row) => formatDuration(row.duration_ms), side: 'right' },
-            { title: 'MESSAGE', cell: (row) => row.message },
-          ],
-          steps,
-        ),
-      );
+      printAnswer(context, { success, steps }, () => renderSteps(steps));
       if (!success) exitAsFailed();
     });
+}
+
+function renderSteps(steps: readonly SelfTestStep[]): string {
+  return renderTable(
+    [
+      { title: 'STEP', cell: (row) => row.name },
+      { title: 'RESULT', cell: (row) => (row.ok ? 'ok' : 'FAILED') },
+      { title: 'TIME', cell: (row) => formatDuration(row.duration_ms), side: 'right' },
+      { title: 'MESSAGE', cell: (row) => row.message },
+    ],
+    steps,
+  );
+}
+
+function storageCommand(): Command {
+  return new Command('storage')
+    .description('how full they are')
+    .option('--refresh', 'ask the stores now')
+    .action(async (options: { readonly refresh?: boolean }, command: Command) => {
+      const context = cliContext(command);
+      const repositories = await withApp(context, (app) => app.storageOfRepositories({ refresh: options.refresh ?? false }));
+      const answer = repositories.map(({ repository_id, name, enabled, health, problem, storage }) => ({
+        ...{ repository_id, name, enabled, health, problem },
+        ...storage,
+      }));
+      printAnswer(context, { repositories: answer }, () => renderStorage(repositories));
+    });
+}
+
+function renderStorage(repositories: readonly RepositoryView[]): string {
+  if (repositories.length === 0) return 'no repository is registered\n';
+  return renderTable(
+    [
+      { title: 'NAME', cell: (row) => row.name },
+      { title: 'HEALTH', cell: healthOf },
+      { title: 'TOTAL', cell: (row) => formatSize(row.storage.total_bytes), side: 'right' },
+      { title: 'USED', cell: (row) => formatSize(row.storage.used_bytes), side: 'right' },
+      { title: 'FREE', cell: (row) => formatSize(row.storage.available_bytes), side: 'right' },
+      { title: 'USED %', cell: (row) => row.storage.used_percentage.toFixed(1), side: 'right' },
+      { title: 'LAST CHECK', cell: (row) => formatTime(row.storage.last_check_at) },
+      { title: 'PROBLEM', cell: (row) => row.problem ?? '' },
+    ],
+    repositories,
+  );
 }
 
 function removeCommand(): Command {
@@ -144,6 +193,32 @@ function removeCommand(): Command {
     });
 }
 
+interface UpdateOptions extends RepositoryConfigOptions {
+  readonly name?: string;
+  readonly enable?: boolean;
+  readonly disable?: boolean;
+  readonly unset?: readonly string[];
+}
+
 function updateCommand(): Command {
-  return withConfigOptions(plannedCommand({ usage: 'update <name>', description: 'change its settings' }, 'repo'));
+  return withConfigOptions(new Command('update'))
+    .description('change its name, settings, secrets or place; a new place must hold this repository already')
+    .argument('<name>', 'its name or id')
+    .option('--name <new>', 'call it otherwise')
+    .addOption(new Option('--enable', 'let it take backups again').conflicts('disable'))
+    .option('--disable', 'take no new backups; restores go on')
+    .addOption(new Option('--unset <key>', 'leave a setting out from now on; may be repeated').argParser(collect))
+    .action(async (name: string, options: UpdateOptions, command: Command) => {
+      const context = cliContext(command);
+      const { name: newName, enable, disable, unset } = options;
+      if (Object.keys(options).length === 0) throw new ChainkeepError('USAGE', 'nothing to change was given');
+      const changes = {
+        ...(newName !== undefined && { name: newName }),
+        ...((enable || disable) && { enabled: enable === true }),
+        ...(unset && { unset }),
+        ...readRepositoryConfig(options),
+      };
+      const repository = await withApp(context, (app) => app.updateRepository(name, changes));
+      printDone(context, repository, () => `repository ${safeText(repository.name)} is updated: ${safeText(repository.place)}\n`);
+    });
 }

@@ -4,6 +4,7 @@ import { constants } from 'node:fs';
 import { lstat, mkdir, open, rmdir, stat } from 'node:fs/promises';
 import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { ChainkeepError, systemCode } from '../../plumbing/errors.ts';
+import type { OpenStoreOptions } from '../store-kind.ts';
 
 export interface LocalRoot {
   readonly path: string;
@@ -14,11 +15,11 @@ export interface LocalRoot {
 }
 
 /** The root itself may be reached through a link (the administrator's choice); nothing below it may. */
-export async function openRoot(path: string, options: { readonly create: boolean }): Promise<LocalRoot> {
+export async function openRoot(path: string, options: OpenStoreOptions): Promise<LocalRoot> {
   if (!isAbsolute(path))
     throw new ChainkeepError('CONFIG_INVALID', `the path of a local store must be absolute: ${path}`, { context: { path } });
   const normal = resolve(path);
-  if (options.create) await makeRoot(normal);
+  if (options.create) await makeRoot(normal, options.onMade ?? (() => undefined));
   return { path: normal, identity: await readIdentity(normal), durableFolders: new Set() };
 }
 
@@ -48,7 +49,7 @@ function offlineError(path: string, what: string, cause?: unknown): ChainkeepErr
 }
 
 /** Makes the root and what is missing above it, each entry durable before the next. */
-async function makeRoot(path: string, parentIsThere = false): Promise<void> {
+async function makeRoot(path: string, onMade: (undo: () => Promise<void>) => void, parentIsThere = false): Promise<void> {
   try {
     await mkdir(path, { mode: 0o700 });
   } catch (error) {
@@ -56,10 +57,20 @@ async function makeRoot(path: string, parentIsThere = false): Promise<void> {
     if (code === 'EEXIST') return;
     // Below /proc and the like nothing can be made, and the kernel calls that ENOENT too: ask once more, not for ever.
     if (code !== 'ENOENT' || parentIsThere || path === dirname(path)) throw makeError(path, error);
-    await makeRoot(dirname(path));
-    return makeRoot(path, true);
+    await makeRoot(dirname(path), onMade);
+    return makeRoot(path, onMade, true);
   }
+  onMade(() => unmakeFolder(path));
   await syncFolder(dirname(path));
+}
+
+/** Somebody else may have put something into it meanwhile, or taken it away. */
+async function unmakeFolder(path: string): Promise<void> {
+  try {
+    await rmdir(path);
+  } catch (error) {
+    if (!['ENOENT', 'ENOTEMPTY', 'EEXIST'].includes(systemCode(error) ?? '')) throw error;
+  }
 }
 
 function makeError(path: string, cause: unknown): ChainkeepError {

@@ -7,6 +7,7 @@ import type { ByteSource } from '../../plumbing/byte-source.ts';
 import { systemCode } from '../../plumbing/errors.ts';
 import { checkBlobName, checkBlobPrefix, folderOf, isTemporaryName } from '../blob-name.ts';
 import type { BlobInfo, BlobStore, Leftover, PutOptions, StoreCapabilities, StoreCapacity } from '../blob-store.ts';
+import type { OpenStoreOptions } from '../store-kind.ts';
 import { noRoomError, readCapacity, storeError } from './local-errors.ts';
 import { checkRoot, hasFolder, type LocalRoot, linkError, openRoot, removeEmptyFolders, syncFolder } from './local-root.ts';
 import { openLocalSink } from './local-sink.ts';
@@ -143,6 +144,6 @@ class LocalStore implements BlobStore {
  * Opens the folder `path` (absolute) as a store. With `create` it is made when missing, mode 0700, parents too.
  * Throws REPOSITORY_OFFLINE when it is not there, CONFIG_INVALID when the path is not absolute.
  */
-export async function openLocalStore(path: string, options: { readonly create: boolean }): Promise<BlobStore> {
+export async function openLocalStore(path: string, options: OpenStoreOptions): Promise<BlobStore> {
   return new LocalStore(await openRoot(path, options));
 }

@@ -1,0 +1,39 @@
+// Where a repository is, for people and for comparing: a path, or an address without secrets.
+// It must not open anything: the place may be offline.
+
+import { realPlace } from '../plumbing/real-place.ts';
+import type { StoreConfig } from './store-kind.ts';
+
+/** A path, `server:/export`, `//server/share`, `s3://bucket/prefix`, `azure://account/container/prefix`. */
+export function placeOf(type: string, config: StoreConfig): string {
+  const text = (name: string): string => (typeof config[name] === 'string' ? config[name] : '');
+  const joined = (...parts: readonly string[]): string => parts.filter((part) => part !== '').join('/');
+  switch (type) {
+    case 'nfs':
+      return `${text('server')}:${text('export_path')}`;
+    case 'cifs':
+    case 'smb':
+      return `//${text('server')}/${text('share_name')}`;
+    case 's3':
+      return joined(text('endpoint').replace(/\/+$/, '') || 's3:/', text('bucket'), text('prefix'));
+    case 'azure':
+      return joined(text('endpoint').replace(/\/+$/, '') || 'azure:/', text('account_name'), text('container_name'), text('prefix'));
+    default:
+      return text('path');
+  }
+}
+
+export interface Place {
+  readonly type: string;
+  readonly config: StoreConfig;
+}
+
+/** Is `inner` in the place of `outer`, or below it? */
+export function isInside(inner: Place, outer: Place): boolean {
+  return `${comparable(inner)}/`.startsWith(`${comparable(outer)}/`);
+}
+
+function comparable({ type, config }: Place): string {
+  const place = placeOf(type, config);
+  return type === 'local' ? realPlace(place) : place.replace(/\/+$/, '');
+}
