@@ -421,6 +421,8 @@ export interface AppOptions {
   readonly home: string;
   /** `sqlite:PATH` or `mariadb://…`; default: `catalog.sqlite` in the home. */
   readonly databaseUrl?: string;
+  /** Of the user on MariaDB. */
+  readonly databasePassword?: Secret;
   /** Of secrets, from the environment. Without it, or a file of it, the key lies in the home. */
   readonly key?: Secret;
   readonly keyFile?: string;

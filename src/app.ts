@@ -39,7 +39,7 @@ export async function openApp(options: view.AppOptions): Promise<view.App> {
       cause: error,
     });
   }
-  const catalog = await openCatalog({ url: databaseUrlOf(options), clock: systemClock });
+  const catalog = await openCatalog({ url: databaseUrlOf(options), password: options.databasePassword?.reveal(), clock: systemClock });
   const app = new ChainkeepApp(options, catalog, systemClock);
   try {
     await app.recover();

@@ -4,6 +4,7 @@ import type { App, AppOptions, JobWatch } from '../app-interface.ts';
 import { systemClock } from '../plumbing/clock.ts';
 import { Secret } from '../plumbing/secret.ts';
 import type { CliContext } from './cli-context.ts';
+import { databasePassword } from './database-password.ts';
 import { openInterruption } from './interruption.ts';
 import { ProgressDisplay } from './progress.ts';
 import { safeText } from './safe-text.ts';
@@ -12,7 +13,7 @@ import { safeText } from './safe-text.ts';
 export async function withApp<Answer>(context: CliContext, use: (app: App) => Promise<Answer>): Promise<Answer> {
   const { openApp } = await import('../app.ts');
   const { home, databaseUrl } = context;
-  const app = await openApp({ home, ...(databaseUrl !== undefined && { databaseUrl }), ...keyFromOutside() });
+  const app = await openApp({ home, ...(databaseUrl !== undefined && { databaseUrl }), ...databasePassword(), ...keyFromOutside() });
   try {
     return await use(app);
   } finally {
