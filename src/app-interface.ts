@@ -388,6 +388,15 @@ export interface DatabaseCopy {
   readonly size_bytes: number;
 }
 
+export interface RestoredDatabase {
+  /** The copy. */
+  readonly file: string;
+  /** Where the replaced database is kept; null when there was none. */
+  readonly replaced: string | null;
+  /** Jobs that had not ended when the copy was made. */
+  readonly running: readonly string[];
+}
+
 export interface RestoredJobs {
   readonly job_id: string;
   /** Jobs that the copy called running, as they ended. */
@@ -400,7 +409,7 @@ export interface DatabaseCare {
   /** Throws TARGET_EXISTS, and NOT_SUPPORTED for a database on a server. */
   backup(file: string, watch: JobWatch): Promise<DatabaseCopy>;
   /** After `restoreDatabase` of app.ts: settles the jobs that run no more. */
-  settleRestored(from: string, replaced: string | null, watch: JobWatch): Promise<RestoredJobs>;
+  settleRestored(restored: RestoredDatabase, watch: JobWatch): Promise<RestoredJobs>;
 }
 
 /** The job log. A job is named by its id or an unambiguous beginning of one. */

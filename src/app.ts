@@ -52,11 +52,7 @@ export async function openApp(options: view.AppOptions): Promise<view.App> {
 }
 
 /** Puts the copy in the place of the database, which nobody may have open: before any App. The copy's jobs are settled by `App.database`. */
-export async function restoreDatabase(
-  options: view.AppOptions,
-  file: string,
-  watch: view.JobWatch,
-): Promise<{ readonly file: string; readonly replaced: string | null }> {
+export async function restoreDatabase(options: view.AppOptions, file: string, watch: view.JobWatch): Promise<view.RestoredDatabase> {
   const path = embeddedDatabase(databaseUrlOf(options), 'restore');
   makeFolder(dirname(path), 0o700);
   const { restoreDatabase: restore } = await import('./jobs/restore-database.ts');

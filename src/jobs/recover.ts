@@ -14,12 +14,18 @@ import type { DiskPlace } from '../repository/layout.ts';
 import type { Repository } from '../repository/repository.ts';
 import { backupRow } from './kinds/backup-row.ts';
 import { fateOf, type JobEnvironment } from './kinds/job-environment.ts';
-import { type SettledBackup, type Settlement, settleDeadJobs } from './settle.ts';
+import { type isNotRunning, type SettledBackup, type Settlement, settleDeadJobs } from './settle.ts';
 
-/** Cheap where nothing died. Jobs whose repository is offline stay as they are; `onNotice` hears of them. */
-export async function recoverDeadJobs(environment: JobEnvironment, onNotice?: (message: string) => void): Promise<void> {
-  if ((await listTrackedJobs(environment.catalog, { statuses: ['pending', 'running'] })).length === 0) return;
-  for (const settled of await settleDeadJobs(environment, (job) => decide(environment, job))) {
+/**
+ * Cheap where nothing died. Jobs whose repository is offline stay as they are; `onNotice` hears of them.
+ * `isDead`: instead of what is certain of the processes that run them.
+ */
+export async function recoverDeadJobs(
+  environment: JobEnvironment,
+  onNotice?: (message: string) => void,
+  isDead?: typeof isNotRunning,
+): Promise<void> {
+  for (const settled of await settleDeadJobs(environment, (job) => decide(environment, job), isDead)) {
     if ('error' in settled) {
       const message = settled.error instanceof Error ? settled.error.message : String(settled.error);
       onNotice?.(`job ${settled.jobId}, whose process died, cannot be settled yet: ${message}`);
