@@ -1,6 +1,6 @@
 // How the tests run. Which files are left out (long ones, and those whose tools are missing) is decided in test/left-out.ts.
 
-import { defineConfig } from 'vitest/config';
+import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config';
 import { hasMariadb, leftOutFiles } from './test/left-out.ts';
 
 /** Run once more with MariaDB as the database. */
@@ -18,7 +18,7 @@ const MARIADB = {
     env: { CHAINKEEP_TEST_DATABASE: 'mariadb' },
     globalSetup: ['test/servers/mariadb-setup.ts'],
   },
-} as const;
+} satisfies TestProjectInlineConfiguration;
 
 export default defineConfig({
   test: {

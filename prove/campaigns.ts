@@ -2,6 +2,7 @@
 
 import type { Campaign } from './campaign.ts';
 import { concurrency } from './concurrency.ts';
+import { databaseFaults } from './database-faults.ts';
 import { faults } from './faults.ts';
 import { fullDisk } from './full-disk.ts';
 import { imageBombs } from './image-bombs.ts';
@@ -19,6 +20,7 @@ export const CAMPAIGNS: readonly Campaign[] = [
   faults,
   fullDisk,
   systemFaults,
+  databaseFaults,
   images,
   power,
   rot,

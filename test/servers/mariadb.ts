@@ -3,7 +3,7 @@
 
 import { type ChildProcess, execFileSync, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { mkdtempSync, rmSync, statSync } from 'node:fs';
+import { existsSync, mkdtempSync, rmSync, statSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -45,7 +45,7 @@ export async function startMariadb(options: ServerOptions = {}): Promise<Mariadb
   const env = { ...process.env, PATH };
   const own = process.getuid?.() === 0 ? ['--user=root'] : [];
   const install = ['--no-defaults', ...own, `--datadir=${data}`, '--auth-root-authentication-method=normal', '--skip-test-db'];
-  execFileSync('mariadb-install-db', install, { env, stdio: 'pipe' });
+  if (!existsSync(data)) execFileSync('mariadb-install-db', install, { env, stdio: 'pipe' });
   const args = ['--no-defaults', ...own, `--datadir=${data}`, `--socket=${socket}`, `--pid-file=${join(folder, 'pid')}`];
   const child = spawn(
     'mariadbd',
