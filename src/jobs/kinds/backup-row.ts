@@ -5,7 +5,7 @@ import type { CompletedBackup } from '../../catalog/complete-backup.ts';
 import type { Sidecar } from '../../repository/sidecar-fields.ts';
 
 /** Nothing in it comes from elsewhere: the row of a backup that is found again is the one it had. */
-export function backupRow(sidecar: Sidecar, repository: BackupRepository): CompletedBackup {
+export function backupRow(sidecar: Sidecar, repository: Pick<BackupRepository, 'id'>): CompletedBackup {
   return {
     id: sidecar.backup_id,
     vm_context_id: sidecar.vm_context_id,

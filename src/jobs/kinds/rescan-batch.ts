@@ -185,7 +185,7 @@ export class RescanBatch {
     }
     const protectedUntil = later(item.protection?.lockedUntil ?? null, row?.protected_until ?? null);
     const policyIsKnown = sidecar.policy_id !== null && this.#policies.has(sidecar.policy_id);
-    const wanted = foundRow({ sidecar, damage: item.damage, protectedUntil, policyIsKnown }, this.#run.row, row);
+    const wanted = foundRow({ sidecar, damage: item.damage, protectedUntil, policyIsKnown }, this.#run.row.id, row);
     if (!row) {
       await insertFoundBackup(unit, wanted);
       this.#wrote(sidecar.backup_id, { ...EMPTY_ROW, ...wanted });
@@ -197,7 +197,7 @@ export class RescanBatch {
   }
 
   async #placehold(unit: Catalog, place: Parameters<typeof placeholderRow>[0], row: BackupJob | undefined): Promise<void> {
-    const wanted = placeholderRow(place, this.#run.row);
+    const wanted = placeholderRow(place, this.#run.row.id);
     if (row) return this.#update(unit, row, { status: 'failed', error_message: wanted.error_message ?? null });
     await insertFoundBackup(unit, wanted);
     this.#made.add(place.backupId);

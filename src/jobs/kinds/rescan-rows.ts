@@ -3,7 +3,6 @@
 
 import type { BackupJob } from '../../catalog/backup-jobs.ts';
 import { isMarked, placeholderMessage } from '../../catalog/backup-marks.ts';
-import type { BackupRepository } from '../../catalog/backup-repositories.ts';
 import type { CompletedBackup } from '../../catalog/complete-backup.ts';
 import { isoTime, timeOfId } from '../../plumbing/clock.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
@@ -20,8 +19,8 @@ export interface FoundBackup {
 }
 
 /** The row of a backup as the repository has it. What a verify found out stays, until the files it looked at were lost and came back. */
-export function foundRow(found: FoundBackup, repository: BackupRepository, known: BackupJob | undefined): CompletedBackup {
-  const row = backupRow(found.sidecar, repository);
+export function foundRow(found: FoundBackup, repositoryId: string, known: BackupJob | undefined): CompletedBackup {
+  const row = backupRow(found.sidecar, { id: repositoryId });
   return {
     ...row,
     status: 'completed',
@@ -56,14 +55,14 @@ export interface Place {
 }
 
 /** The row that stands for a backup whose own sidecar says nothing. */
-export function placeholderRow({ backupId, place, vmName, why, child }: Place, repository: BackupRepository): CompletedBackup {
+export function placeholderRow({ backupId, place, vmName, why, child }: Place, repositoryId: string): CompletedBackup {
   const isFull = child === undefined || child.chain_id === backupId || child.backup_type === 'differential';
   return {
     id: backupId,
     vm_context_id: place.vmContextId,
     vm_name: vmName,
     disk_id: place.diskId,
-    repository_id: repository.id,
+    repository_id: repositoryId,
     backup_type: isFull ? 'full' : 'incremental',
     status: 'failed',
     repository_path: diskFolder(place) + imageFile(backupId),

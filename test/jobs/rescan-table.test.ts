@@ -1,0 +1,150 @@
+// Each line of the table of outcomes in the guide, made and judged: the table is the test's own list of cases.
+
+import { readFileSync } from 'node:fs';
+import { describe, expect, it } from 'vitest';
+import type { RescanOutcome } from '../../src/app-interface.ts';
+import type { BackupJob } from '../../src/catalog/backup-jobs.ts';
+import { isPlaceholder, MISSING, placeholderMessage } from '../../src/catalog/backup-marks.ts';
+import { changesOf, foundRow } from '../../src/jobs/kinds/rescan-rows.ts';
+import type { Sidecar } from '../../src/repository/sidecar-fields.ts';
+import { newBackup, openRescanSite, type RescanSite, type Writer } from './rescan-site.ts';
+
+interface Line {
+  readonly sidecar: string;
+  readonly files: string;
+  readonly row: string;
+  readonly writer: string;
+  readonly counted: string;
+  readonly after: string;
+}
+
+const HEAD = '| sidecar | image and digests | row before | who makes it | counted as | row after |';
+
+function readTable(): readonly Line[] {
+  const page = readFileSync('docs/guide/07-rescan.md', 'utf8');
+  const lines = page.slice(page.indexOf(HEAD)).split('\n').slice(2);
+  const table = lines.slice(0, lines.indexOf('')).map((line) =>
+    line
+      .split('|')
+      .slice(1, -1)
+      .map((cell) => cell.trim()),
+  );
+  return table.flatMap(([sidecar = '', files = '', row = '', writer = '', counted = '', after = '']) =>
+    each(files).flatMap((file) =>
+      each(row).flatMap((state) => each(writer).map((who) => ({ sidecar, files: file, row: state, writer: who, counted, after }))),
+    ),
+  );
+}
+
+const each = (cell: string): readonly string[] => cell.split(', ');
+const CASES = readTable();
+
+describe('the table of outcomes', () => {
+  it('leaves no case out, and has none twice', () => {
+    const writers = (row: string) => (row === 'pending' || row === 'running' ? ['alive', 'unknown', 'silent', 'dead'] : ['']);
+    const all = ['valid', 'damaged', 'absent'].flatMap((sidecar) =>
+      ['there', 'missing'].flatMap((files) =>
+        ['absent', 'placeholder', 'pending', 'running', 'failed', 'cancelled', 'completed'].flatMap((row) =>
+          writers(row).map((writer) => [sidecar, files, row, writer].join(' ')),
+        ),
+      ),
+    );
+    expect(CASES.map(({ sidecar, files, row, writer }) => [sidecar, files, row, writer].join(' ')).toSorted()).toEqual(all.toSorted());
+  });
+
+  it('is what a rescan does, and a second one finds nothing more to do', async () => {
+    const site = await openRescanSite();
+    const cases: Case[] = [];
+    for (const line of CASES) {
+      const backup = newBackup();
+      await make(site, line, backup);
+      cases.push({ line, backup, before: await site.row(backup.backup_id) });
+    }
+    expect(countsOf(await site.rescan())).toEqual(expected(cases, (counted) => counted));
+    const after = new Map<string, BackupJob | undefined>();
+    for (const one of cases) after.set(one.backup.backup_id, await judge(site, one));
+    expect(countsOf(await site.rescan())).toEqual(
+      expected(cases, (counted) => counted.filter((name) => name !== 'added' && name !== 'changed')),
+    );
+    for (const [id, row] of after) expect(await site.row(id)).toEqual(row);
+  });
+});
+
+interface Case {
+  readonly line: Line;
+  readonly backup: Sidecar;
+  readonly before: BackupJob | undefined;
+}
+
+async function make(site: RescanSite, line: Line, backup: Sidecar): Promise<void> {
+  await site.put(backup, {
+    sidecar: oneOf<'valid' | 'damaged' | 'absent'>(line.sidecar, ['valid', 'damaged', 'absent']),
+    image: line.files === 'there',
+  });
+  if (line.row === 'absent') return;
+  const writer = line.writer === '' ? undefined : oneOf<Writer>(line.writer, ['alive', 'unknown', 'silent', 'dead']);
+  if (line.row === 'completed') await site.enter(backup, completedRow(site, backup));
+  else if (line.row === 'placeholder')
+    await site.enter(backup, { status: 'failed', error_message: placeholderMessage('somebody needs it') });
+  else
+    await site.enter(
+      backup,
+      { status: oneOf<'pending' | 'running' | 'failed' | 'cancelled'>(line.row, ['pending', 'running', 'failed', 'cancelled']) },
+      writer,
+    );
+}
+
+function oneOf<const Word extends string>(text: string, words: readonly Word[]): Word {
+  const found = words.find((word) => word === text);
+  if (found === undefined) throw new Error(`the table says "${text}" where it may say ${words.join(', ')}`);
+  return found;
+}
+
+function completedRow({ repositoryId }: RescanSite, sidecar: Sidecar): Partial<BackupJob> {
+  const found = { sidecar, damage: undefined, protectedUntil: null, policyIsKnown: false };
+  return foundRow(found, repositoryId, undefined);
+}
+
+async function judge(site: RescanSite, { line, backup, before }: Case): Promise<BackupJob | undefined> {
+  const what = JSON.stringify(line);
+  const after = await site.row(backup.backup_id);
+  expect(stateOf(after, before), what).toEqual(line.after);
+  if (line.sidecar === 'valid' && line.after.startsWith('completed')) {
+    const marks = { error_message: after?.error_message, verification_status: after?.verification_status };
+    expect(after, what).toMatchObject({ ...completedRow(site, backup), ...marks });
+  }
+  return after;
+}
+
+/** Numbers as they must be, and whose they are as far as the answer names them. */
+function expected(cases: readonly Case[], counts: (counted: readonly string[]) => readonly string[]): object {
+  const counted = cases.map(({ line, backup }) => ({ id: backup.backup_id, names: counts(each(line.counted)) }));
+  const idsOf = (name: string): readonly string[] => counted.flatMap(({ id, names }) => (names.includes(name) ? [id] : [])).toSorted();
+  return {
+    found: cases.filter(({ line }) => line.sidecar === 'valid').length,
+    added: idsOf('added').length,
+    changed: idsOf('changed').length,
+    in_progress: idsOf('in progress').length,
+    damaged: idsOf('damaged'),
+    missing: idsOf('missing'),
+  };
+}
+
+function countsOf({ found, added, changed, in_progress, damaged, damaged_backups, missing, missing_backups }: RescanOutcome): object {
+  expect([damaged, missing]).toEqual([damaged_backups.length, missing_backups.length]);
+  return {
+    ...{ found, added, changed, in_progress },
+    damaged: damaged_backups.map(({ backup_id }) => backup_id).toSorted(),
+    missing: missing_backups.toSorted(),
+  };
+}
+
+function stateOf(after: BackupJob | undefined, before: BackupJob | undefined): string {
+  if (!after) return 'absent';
+  if (before && Object.keys(changesOf(before, after).set).length === 0) return 'as before';
+  if (isPlaceholder(after)) return 'placeholder';
+  if (after.status !== 'completed') return after.status;
+  if (after.error_message === null) return 'completed';
+  expect(after.verification_status).toBe('failed');
+  return after.error_message === MISSING ? 'completed, marked missing' : 'completed, marked damaged';
+}
