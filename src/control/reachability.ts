@@ -2,7 +2,7 @@
 // (each would occupy a thread of this process for good), and for those that run long a time before which it need not be tried again.
 // It must not know what is done there.
 
-import { noteAbandoned } from '../plumbing/abandoned-work.ts';
+import { LATE, within } from '../plumbing/abandoned-work.ts';
 import type { Clock } from '../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
 
@@ -67,7 +67,6 @@ async function answerOf<T>(attempt: Attempt<T>, state: State, limit: number): Pr
   const running = attempt.run();
   const answer = await within(running, limit);
   if (answer !== LATE) return answer;
-  const came = noteAbandoned();
   const ended = running
     .then(
       (late) => attempt.dispose?.(late),
@@ -75,25 +74,10 @@ async function answerOf<T>(attempt: Attempt<T>, state: State, limit: number): Pr
     )
     .catch(() => undefined)
     .finally(() => {
-      came();
       if (state.hanging === ended) state.hanging = undefined;
     });
   state.hanging = ended;
   throw silent(attempt, limit);
-}
-
-const LATE = Symbol('late');
-
-async function within<T>(work: Promise<T>, limit: number): Promise<T | typeof LATE> {
-  let timer: NodeJS.Timeout | undefined;
-  const late = new Promise<typeof LATE>((resolve) => {
-    timer = setTimeout(() => resolve(LATE), limit);
-  });
-  try {
-    return await Promise.race([work, late]);
-  } finally {
-    clearTimeout(timer);
-  }
 }
 
 function silent({ name }: { readonly name: string }, limit: number): ChainkeepError {

@@ -39,9 +39,9 @@ export async function registerRepository(context: RepositoryContext, input: NewR
   refuseName(input.name);
   const parsed = await parseStoreConfig(input.type, input);
   const rows = await listRepositories(context.catalog);
-  const own = input.takeOver ? rows.find((row) => row.name === input.name && isSamePlace(placeOfRow(row), parsed)) : undefined;
-  if (own) return takeBack(context, own);
-  refuseTaken(rows, input.name, parsed);
+  const own = rows.find((row) => row.name === input.name);
+  if (input.takeOver && own && (await isSamePlace(placeOfRow(own), parsed))) return takeBack(context, own);
+  await refuseTaken(rows, input.name, parsed);
   await withNewPlace(context, parsed, input.logger ?? silentLogger, async (store, undos) => {
     const marker = await claimPlace(context, store, input.takeOver, undos);
     const row = await newRow(context, input.name, parsed, marker, store);

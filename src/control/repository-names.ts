@@ -3,7 +3,7 @@
 
 import type { BackupRepository } from '../catalog/backup-repositories.ts';
 import { ChainkeepError } from '../plumbing/errors.ts';
-import { isInside, type Place } from '../store/place-of.ts';
+import { comparablePlace, type Place } from '../store/place-of.ts';
 
 const LONGEST_NAME = 255;
 
@@ -17,9 +17,12 @@ export function refuseName(name: string): void {
 }
 
 /** Throws REPOSITORY_EXISTS when one of the others has the name, or lies in, inside or around the place. */
-export function refuseTaken(others: readonly BackupRepository[], name: string, place: Place): void {
-  for (const row of others) {
-    const taken = takenBy(row, name, place);
+export async function refuseTaken(others: readonly BackupRepository[], name: string, place: Place): Promise<void> {
+  const here = await comparablePlace(place);
+  // All at once: those that hang cost their time limit together.
+  const theirs = await Promise.all(others.map((row) => comparablePlace(placeOfRow(row))));
+  for (const [index, row] of others.entries()) {
+    const taken = row.name === name ? `a repository called ${name} is registered already` : takenBy(row, theirs[index] ?? '', here);
     if (taken === undefined) continue;
     throw new ChainkeepError('REPOSITORY_EXISTS', taken, {
       advice: 'choose another one, or see what there is with: chainkeep repo list',
@@ -28,18 +31,16 @@ export function refuseTaken(others: readonly BackupRepository[], name: string, p
   }
 }
 
-export function isSamePlace(a: Place, b: Place): boolean {
-  return isInside(a, b) && isInside(b, a);
+export async function isSamePlace(a: Place, b: Place): Promise<boolean> {
+  return (await comparablePlace(a)) === (await comparablePlace(b));
 }
 
 export function placeOfRow(row: BackupRepository): Place {
   return { type: row.repository_type, config: row.config };
 }
 
-function takenBy(row: BackupRepository, name: string, place: Place): string | undefined {
-  const theirs = placeOfRow(row);
-  if (row.name === name) return `a repository called ${name} is registered already`;
-  if (isSamePlace(theirs, place)) return `the repository ${row.name} lies in this place already`;
-  if (isInside(place, theirs)) return `this place lies inside of the repository ${row.name}`;
-  return isInside(theirs, place) ? `the repository ${row.name} lies inside of this place` : undefined;
+function takenBy(row: BackupRepository, theirs: string, here: string): string | undefined {
+  if (theirs === here) return `the repository ${row.name} lies in this place already`;
+  if (`${here}/`.startsWith(`${theirs}/`)) return `this place lies inside of the repository ${row.name}`;
+  return `${theirs}/`.startsWith(`${here}/`) ? `the repository ${row.name} lies inside of this place` : undefined;
 }

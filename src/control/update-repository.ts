@@ -31,12 +31,12 @@ export async function updateRepository(
   refuseName(name);
   const others = (await listRepositories(context.catalog)).filter((other) => other.id !== row.id);
   if (!changesSettings(changes)) {
-    if (name !== row.name) refuseTaken(others, name, placeOfRow(row));
+    if (name !== row.name) await refuseTaken(others, name, placeOfRow(row));
     await updateRow(context.catalog, row.id, { name, enabled });
     return getRepository(context.catalog, row.id);
   }
   const parsed = await parseChanges(context, row, changes);
-  refuseTaken(others, name, parsed);
+  await refuseTaken(others, name, parsed);
   const measured = await measurePlace(context, row, parsed);
   const keys = await context.keys();
   await context.catalog.transaction(async (unit) => {

@@ -28,12 +28,8 @@ export interface Place {
   readonly config: StoreConfig;
 }
 
-/** Is `inner` in the place of `outer`, or below it? */
-export function isInside(inner: Place, outer: Place): boolean {
-  return `${comparable(inner)}/`.startsWith(`${comparable(outer)}/`);
-}
-
-function comparable({ type, config }: Place): string {
+/** The place in a form that can be compared: through every link, and without a slash at the end. */
+export async function comparablePlace({ type, config }: Place): Promise<string> {
   const place = placeOf(type, config);
   return type === 'local' ? realPlace(place) : place.replace(/\/+$/, '');
 }

@@ -115,9 +115,13 @@ function refuseRunning(target: string): void {
 
 /** What lies in a repository is somebody's backup; a restore over it would destroy what it reads. */
 async function refuseRepositories({ repositories }: JobEnvironment, target: string): Promise<void> {
-  const place = realPlace(target);
-  for (const { name, config } of await repositories.listRepositories()) {
-    if (typeof config.path !== 'string' || !`${place}/`.startsWith(`${realPlace(config.path)}/`)) continue;
+  const place = await realPlace(target);
+  const paths = (await repositories.listRepositories()).map(async ({ name, config }) => ({
+    name,
+    path: typeof config.path === 'string' ? await realPlace(config.path) : undefined,
+  }));
+  for (const { name, path } of await Promise.all(paths)) {
+    if (path === undefined || !`${place}/`.startsWith(`${path}/`)) continue;
     throw new ChainkeepError('TARGET_INVALID', `${target} lies in the repository ${name}`, {
       advice: 'choose a place outside of the repositories',
       context: { target, repository: name },
