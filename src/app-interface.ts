@@ -347,7 +347,8 @@ export interface App {
   restore(input: RestoreInput, watch: JobWatch): Promise<RestoreOutcome>;
   deleteBackup(backup: string, options: { readonly vm?: string; readonly dry_run: boolean }, watch: JobWatch): Promise<DeleteOutcome>;
 
-  listBackups(filter: { readonly vm?: string; readonly repository?: string; readonly status?: string }): Promise<readonly BackupView[]>;
+  /** The newest first. */
+  listBackups(filter: BackupListFilter): Promise<readonly BackupView[]>;
   /** `backup`: an id, an unambiguous beginning of one, or `latest` with `vm`. */
   showBackup(backup: string, vm?: string): Promise<BackupDetails>;
   listChains(filter: { readonly vm: string; readonly disk_id?: number }): Promise<readonly ChainView[]>;
@@ -423,6 +424,15 @@ export interface JobLog {
   cancel(id: string): Promise<{ readonly job_id: string; readonly status: 'cancelling' | 'cancelled' }>;
   /** How many days ended jobs are kept; with `days` from now on. */
   retention(days?: number): Promise<{ readonly retention_days: number }>;
+}
+
+export interface BackupListFilter {
+  readonly vm?: string;
+  readonly repository?: string;
+  readonly status?: string;
+  readonly limit?: number;
+  /** Only what was made before this backup: an id or its beginning. */
+  readonly after?: string;
 }
 
 export interface AppOptions {

@@ -157,12 +157,12 @@ class ChainkeepApp implements view.App {
     return deleteBackup(await this.#open(), await this.#findBackup(backup, options.vm), options.dry_run, watch);
   }
 
-  async listBackups(filter: {
-    readonly vm?: string;
-    readonly repository?: string;
-    readonly status?: string;
-  }): Promise<readonly view.BackupView[]> {
-    return listBackups(this.#catalog, await this.#filterFor(filter));
+  async listBackups({ limit, after, ...filter }: view.BackupListFilter): Promise<readonly view.BackupView[]> {
+    const page = {
+      ...(limit !== undefined && { limit }),
+      ...(after !== undefined && { after: await this.#findBackup(after, undefined) }),
+    };
+    return listBackups(this.#catalog, await this.#filterFor(filter), page);
   }
 
   async showBackup(backup: string, vm?: string): Promise<view.BackupDetails> {

@@ -166,6 +166,23 @@ describe('finding a backup', () => {
     expect(await countBackupJobs(catalog, { statuses: ['completed'] })).toBe(3);
   });
 
+  it('page by page, each backup once and in order, also those of one moment', async () => {
+    const catalog = await openFilled();
+    for (let minute = 0; minute < 7; minute += 1) await insertBackupJob(catalog, backupRow(`p${minute}`, Math.floor(minute / 3)));
+    const all = await listBackups(catalog, { vmContextId: 'vm-1' });
+    const paged: string[] = [];
+    for (let after: { id: string; created_at: string } | undefined; ; ) {
+      const page = await listBackups(catalog, { vmContextId: 'vm-1' }, { limit: 2, ...(after && { after }) });
+      paged.push(...page.map((backup) => backup.backup_id));
+      const last = page.at(-1);
+      if (!last) break;
+      expect(page.length).toBeLessThanOrEqual(2);
+      after = { id: last.backup_id, created_at: last.created_at };
+    }
+    expect(paged).toEqual(all.map((backup) => backup.backup_id));
+    expect(paged.length).toBeGreaterThanOrEqual(7);
+  });
+
   it('the VMs with their totals, those without backups too', async () => {
     const catalog = await openChain();
     await insertBackupJob(catalog, { ...backupRow('b4', 4), status: 'failed' });
