@@ -2,8 +2,10 @@
 // It must not be loaded at every start: only the check of a whole database needs all of them.
 
 import { BACKUP_CHAINS } from './backup-chains.ts';
+import { BACKUP_COPIES } from './backup-copies.ts';
 import { BACKUP_JOBS } from './backup-jobs.ts';
 import { BACKUP_REPOSITORIES } from './backup-repositories.ts';
+import { HOLDS } from './holds.ts';
 import { JOB_HEARTBEATS } from './job-heartbeats.ts';
 import { JOB_STEPS } from './job-steps.ts';
 import { JOB_TRACKING } from './job-tracking.ts';
@@ -27,6 +29,8 @@ export const KNOWN_TABLES: readonly KnownTable[] = [
   { table: VM_CONTEXTS, key: 'context_id' },
   { table: BACKUP_JOBS, key: 'id' },
   { table: BACKUP_CHAINS, key: 'id' },
+  { table: BACKUP_COPIES, key: 'id' },
+  { table: HOLDS, key: 'id' },
   { table: JOB_TRACKING, key: 'id' },
   { table: JOB_STEPS, key: 'id' },
   { table: LOG_EVENTS, key: 'id' },

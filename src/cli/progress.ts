@@ -1,6 +1,6 @@
-// Progress of a job on stderr: a bar that is redrawn on a terminal, a plain line every few seconds elsewhere.
+// Progress of a job on stderr: its steps and a bar that is redrawn on a terminal, a plain line every few seconds elsewhere.
 
-import type { JobProgress } from '../app-interface.ts';
+import type { JobProgress, JobStepProgress } from '../app-interface.ts';
 import type { Clock } from '../plumbing/clock.ts';
 import { safeText } from './safe-text.ts';
 import { formatSize } from './size-text.ts';
@@ -45,13 +45,33 @@ export class ProgressDisplay {
       this.#stream.write(`${line}\n`);
       return;
     }
-    this.#stream.write(`\r${cutToWidth(line, (this.#stream.columns || 80) - 1)}\x1b[K`);
-    this.#drawn = true;
+    this.#draw(line);
+  }
+
+  /** On a terminal: what is being done now, and a line for each step that has ended. Elsewhere the job log has them. */
+  step({ name, status, duration_ms }: JobStepProgress): void {
+    if (!this.#stream.isTTY) return;
+    this.clear();
+    if (status === 'running') {
+      this.#draw(`${safeText(name)} …`);
+      return;
+    }
+    const mark = status === 'completed' ? 'done  ' : 'failed';
+    this.#stream.write(`${cutToWidth(`${mark}  ${safeText(name)}  ${formatDuration(duration_ms)}`, this.#columns())}\n`);
   }
 
   clear(): void {
     if (this.#drawn) this.#stream.write('\r\x1b[K');
     this.#drawn = false;
+  }
+
+  #draw(line: string): void {
+    this.#stream.write(`\r${cutToWidth(line, this.#columns())}\x1b[K`);
+    this.#drawn = true;
+  }
+
+  #columns(): number {
+    return (this.#stream.columns || 80) - 1;
   }
 
   #describe({ phase, done, total }: JobProgress, now: number): string {

@@ -52,6 +52,7 @@ export async function withWatch<Answer>(context: CliContext, run: (watch: JobWat
     return await run({
       signal: interruption.signal,
       onProgress: (state) => progress?.update(state),
+      onStep: (step) => progress?.step(step),
       onNotice: (message) => say(`note: ${safeText(message)}`),
     });
   } finally {

@@ -61,3 +61,18 @@ it('draws on a terminal that does not say how wide it is', () => {
   display.update({ phase: 'copy', done: 1024, total: 4096 });
   expect(written[0]).toContain('25 %');
 });
+
+it('shows steps on a terminal as they begin and end, and leaves them to the job log elsewhere', () => {
+  const { display, written } = openDisplay(true, 40);
+  display.step({ seq: 1, name: 'plan\x1b[2J', status: 'running', duration_ms: 0 });
+  display.step({ seq: 1, name: 'plan\x1b[2J', status: 'completed', duration_ms: 12 });
+  display.step({ seq: 2, name: 'x'.repeat(100), status: 'running', duration_ms: 0 });
+  display.step({ seq: 2, name: 'copy', status: 'failed', duration_ms: 65_000 });
+  expect(written[0]).toBe('\rplan\\x1b[2J …\x1b[K');
+  expect(written.slice(1, 3)).toEqual(['\r\x1b[K', 'done    plan\\x1b[2J  12 ms\n']);
+  expect(written[3]?.length).toBeLessThan(50);
+  expect(written.slice(4)).toEqual(['\r\x1b[K', 'failed  copy  1 min 05 s\n']);
+  const elsewhere = openDisplay(false);
+  elsewhere.display.step({ seq: 1, name: 'plan', status: 'completed', duration_ms: 12 });
+  expect(elsewhere.written).toEqual([]);
+});

@@ -1,0 +1,90 @@
+import { existsSync, globSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import Sqlite from 'better-sqlite3';
+import { describe, expect, it } from 'vitest';
+import type { DatabaseCheck } from '../../src/app-interface.ts';
+import { rawSql } from '../catalog/scratch-catalog.ts';
+import { MIB, openHome, problems } from './database-parts.ts';
+import { noise } from './scratch-home.ts';
+
+describe('database check', () => {
+  it('says that all is well, and how much that was', async () => {
+    const { user } = await openHome(2);
+    const check = await user.json<DatabaseCheck>('database', 'check');
+    expect(check).toMatchObject({ success: true, found: 0, problems: [], backups: 2 });
+    expect(check.rows).toBeGreaterThan(10);
+    expect((await user.run('database', 'check')).stdout).toContain('the database is sound');
+    expect((await user.jobs())[0]).toMatchObject({ job_type: 'database', status: 'completed' });
+  });
+
+  it('names backups that are on one side only or differ, and what rescan would change', async () => {
+    const { user, ids, database } = await openHome(3);
+    const [first = '', second = '', third = ''] = ids;
+    rawSql(database, `update backup_jobs set size_bytes = size_bytes + 1 where id = '${first}'`);
+    rawSql(database, `update backup_chains set latest_backup_id = '${second}'`);
+    rawSql(database, `delete from backup_jobs where id = '${third}'`);
+    for (const file of globSync(`**/${second}.json`, { cwd: user.folder })) rmSync(user.path(file));
+    const found = (await problems(user)).map(({ code, key }) => [code, key]).toSorted();
+    expect(found).toEqual([
+      ['BACKUP_DIFFERS', first],
+      ['BACKUP_MISSING', second],
+      ['BACKUP_UNLISTED', third],
+      ['CHAIN_DIFFERS', first],
+      ['CHAIN_DIFFERS', first],
+    ]);
+  });
+
+  it('names values that cannot be, references that lead nowhere, and repositories that cannot be asked', async () => {
+    const { user, database } = await openHome();
+    rawSql(database, `update job_tracking set metadata = '[1]'`);
+    rmSync(user.path('home/repositories/default/chainkeep-repository.json'));
+    const found = await problems(user);
+    expect(found.map(({ code }) => code).toSorted()).toEqual(['REPOSITORY_OFFLINE', 'ROW_INVALID']);
+    expect(found.find(({ code }) => code === 'ROW_INVALID')).toMatchObject({ table: 'job_tracking', key: expect.any(String) });
+  });
+
+  it('names references that lead nowhere', async () => {
+    const { user, database } = await openHome();
+    const file = new Sqlite(database);
+    file.pragma('foreign_keys = OFF');
+    file.exec("update job_steps set job_id = 'nobody'");
+    file.close();
+    expect((await problems(user)).map(({ code, table }) => [code, table])).toContainEqual(['REFERENCE_BROKEN', 'job_steps']);
+  });
+
+  it('names a file that is damaged', async () => {
+    const { user, database } = await openHome();
+    const bytes = readFileSync(database);
+    bytes.fill(0x5a, bytes.length - 3 * 4096, bytes.length - 4096);
+    writeFileSync(database, bytes);
+    const run = await user.run('database', 'check', '--json');
+    expect(run.code).toBe(1);
+    expect(JSON.parse(run.stdout).error_code).toMatch(/FILE_DAMAGED|CATALOG_FAILED/);
+  });
+});
+
+describe('database backup', () => {
+  it('is a whole private copy, also while a backup runs; it never replaces a file', async () => {
+    const { user, disk, database } = await openHome();
+    writeFileSync(disk, noise(4 * MIB, 3));
+    const running = user.startWithFault('pread64:delay_enter=200000', disk, 'backup', disk, '--vm', 'vm', '--json');
+    await user.appears('**/*.qcow2.tmp-*');
+    const copy = user.path('copy.db');
+    const answer = await user.json<{ size_bytes: number }>('database', 'backup', 'copy.db');
+    expect(answer).toMatchObject({ success: true, file: copy, size_bytes: statSync(copy).size });
+    expect(statSync(copy).mode & 0o777).toBe(0o600);
+    expect(rawSql(copy, 'pragma integrity_check')).toEqual([{ integrity_check: 'ok' }]);
+    // In the copy, the job that made it has ended, and the backup still runs.
+    const jobs = rawSql(copy, 'select job_type, status from job_tracking order by created_at desc');
+    expect(jobs.slice(0, 2)).toEqual([
+      { job_type: 'database', status: 'completed' },
+      { job_type: 'backup', status: 'running' },
+    ]);
+    const before = readFileSync(copy);
+    await user.refused('TARGET_EXISTS', 'database', 'backup', 'copy.db');
+    expect(readFileSync(copy).equals(before)).toBe(true);
+    await user.refused('TARGET_INVALID', 'database', 'backup', 'nowhere/copy.db');
+    expect((await running.ended).code).toBe(0);
+    expect(readdirSync(user.folder).filter((name) => name.startsWith('copy.db'))).toEqual(['copy.db']);
+    expect(existsSync(database)).toBe(true);
+  });
+});
