@@ -56,7 +56,13 @@ export class MariadbCatalog implements Catalog {
   }
 
   async close(): Promise<void> {
-    await this.#pool.end();
+    try {
+      await this.#pool.end();
+    } catch (error) {
+      const known = mariadbError(error, this.#place.name);
+      // To say goodbye to a server that is gone is no loss: every statement has been answered before.
+      if (!isConnectionLost(known)) throw known;
+    }
   }
 
   async #again<T>(isWorthIt: (error: unknown) => boolean, attempt: () => Promise<T>): Promise<T> {
