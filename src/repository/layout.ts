@@ -49,6 +49,7 @@ export function parseFileName(name: string): PlacedFile | undefined {
 const PROTECTION_FILE = /^vms\/([a-z0-9-]{1,64})\/disk-(\d{1,9})\/([a-z0-9-]{1,64})\.(lock|hold)\.(.+)$/;
 
 export interface ProtectionFile {
+  readonly place: DiskPlace;
   readonly backupId: string;
   readonly kind: 'lock' | 'hold';
   /** What follows in the name: the end of a lock, the number of a hold. */
@@ -57,9 +58,10 @@ export interface ProtectionFile {
 
 /** The name of a lock or of a hold; whether `rest` makes sense is not looked at: what says "protected" must never be overlooked. */
 export function parseProtectionName(name: string): ProtectionFile | undefined {
-  const [, vmContextId = '', , backupId = '', kind, rest = ''] = PROTECTION_FILE.exec(name) ?? [];
-  if (!isId(vmContextId) || !isId(backupId) || (kind !== 'lock' && kind !== 'hold')) return undefined;
-  return { backupId, kind, rest };
+  const [, vmContextId = '', disk = '', backupId = '', kind, rest = ''] = PROTECTION_FILE.exec(name) ?? [];
+  if (!isId(vmContextId) || !isId(backupId) || String(Number(disk)) !== disk) return undefined;
+  if (kind !== 'lock' && kind !== 'hold') return undefined;
+  return { place: { vmContextId, diskId: Number(disk) }, backupId, kind, rest };
 }
 
 const JOURNAL_FILE = /^vms\/[a-z0-9-]{1,64}\/disk-\d{1,9}\/[a-z0-9-]{1,64}\.\d{1,16}\.merge\.json$/;

@@ -6,7 +6,7 @@ import type { ChainkeepError } from '../plumbing/errors.ts';
 import type { BlobInfo, BlobStore } from '../store/blob-store.ts';
 import { chainFaults } from './chain-rules.ts';
 import { type DiskFolder, readListedFolder } from './disk-folder.ts';
-import { type DiskPlace, diskFolder, isOurs, parseFileName } from './layout.ts';
+import { type DiskPlace, diskFolder, isOurs, parseFileName, parseProtectionName } from './layout.ts';
 import { type Protection, readProtections } from './protection.ts';
 
 export interface RepositorySurvey {
@@ -36,7 +36,8 @@ export async function surveyRepository(store: BlobStore): Promise<RepositorySurv
   let otherFiles = 0;
   for await (const { name, size } of store.list('')) {
     const file = parseFileName(name);
-    if (file) places.set(diskFolder(file.place), file.place);
+    const place = file?.place ?? parseProtectionName(name)?.place;
+    if (place) places.set(diskFolder(place), place);
     if (file?.kind === 'sidecar') sidecarBytes += size;
     if (isOurs(name)) continue;
     otherFiles++;

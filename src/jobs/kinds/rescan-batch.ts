@@ -154,15 +154,15 @@ export class RescanBatch {
       await this.#update(unit, row, { ...ended(this.#run), error_message: 'the process died before the backup was committed' });
     if (action === 'mark damaged') await this.#mark(unit, row, error);
     if (action === 'mark missing') await this.#mark(unit, row, MISSING);
-    const placed = action === 'hold the place';
+    const { vmContextId } = place;
+    const vmName = this.#names.get(vmContextId) ?? vmContextId;
+    if (action === 'hold the place') await this.#placehold(unit, { backupId, place, vmName, why: error }, row);
     // What holds a backup needs a row to hang on, also where nothing else of the backup is left.
-    if (placed || (action === 'leave' && !row && item.protection)) {
-      const why = placed ? error : 'it is locked or held, and it is not in the repository';
-      const vmName = this.#names.get(place.vmContextId) ?? place.vmContextId;
-      await this.#placehold(unit, { backupId, place, vmName, why }, row);
-      if (!placed) return { report: told, damage: [heldAndGone(backupId)] };
-    }
-    return { report: told, damage: [] };
+    const orphaned = action === 'leave' && !damage && item.protection !== undefined && (!row || isPlaceholder(row));
+    if (!orphaned) return { report: told, damage: [] };
+    const gone = heldAndGone(backupId);
+    if (!row) await this.#placehold(unit, { backupId, place, vmName, why: gone.message }, row);
+    return { report: told, damage: [gone] };
   }
 
   async #enter(
