@@ -4,7 +4,12 @@ import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config
 import { hasMariadb, leftOutFiles } from './test/left-out.ts';
 
 /** Run once more with MariaDB as the database. */
-const ON_BOTH_DATABASES = ['test/catalog/**/*.test.ts', 'test/control/**/*.test.ts', 'test/jobs/**/*.test.ts'];
+const ON_BOTH_DATABASES = [
+  'test/catalog/**/*.test.ts',
+  'test/control/**/*.test.ts',
+  'test/jobs/**/*.test.ts',
+  'test/flow/{main-flow,at-once,delete-waits,interrupted,jobs}.test.ts',
+];
 /** Files of SQLite, and what only they have. */
 const ONLY_SQLITE = ['test/catalog/migrations.test.ts', 'test/control/owner.test.ts'];
 const ONLY_MARIADB = ['test/catalog/mariadb/**/*.test.ts'];

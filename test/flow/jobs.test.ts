@@ -58,7 +58,8 @@ describe('a running job', () => {
     const run = slowBackup();
     const { job } = await runningJob();
     const log = user.start('jobs', 'log', job.job_id, '--follow');
-    setTimeout(() => log.kill('SIGINT'), 1500);
+    await log.printed('incremental backup');
+    log.kill('SIGINT');
     expect(await log.ended).toMatchObject({ code: 0, stderr: '' });
     expect((await run.ended).code).toBe(0);
   });

@@ -2,11 +2,13 @@
 // The judges (qemu-img, qemu-io) and all other tools run with a time limit.
 
 import { type ChildProcessWithoutNullStreams, execFileSync, spawn } from 'node:child_process';
+import { createHash } from 'node:crypto';
 import { copyFileSync, globSync, lstatSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import type { Readable } from 'node:stream';
 import { setTimeout as sleep } from 'node:timers/promises';
-import { afterAll, expect, onTestFinished } from 'vitest';
+import { afterAll, expect, inject, onTestFinished } from 'vitest';
 import type { BackupOutcome, BackupView, JobEventView, JobStepView, JobView, VerifyOutcome } from '../../src/app-interface.ts';
 import type { ErrorCode } from '../../src/plumbing/errors.ts';
 import { LAUNCHER, type Run, runChainkeep, startChainkeep, whenEnded } from '../cli/run-chainkeep.ts';
@@ -54,7 +56,20 @@ export interface RunningCommand {
   kill(signal: NodeJS.Signals): void;
   /** Resolves when stderr has had this text. */
   said(text: string): Promise<void>;
+  /** The same of stdout. */
+  printed(text: string): Promise<void>;
   readonly ended: Promise<Run>;
+}
+
+/** In a run for MariaDB each home has a database of its own there. */
+function databaseOf(home: string): Readonly<Record<string, string>> {
+  if (process.env.CHAINKEEP_TEST_DATABASE !== 'mariadb') return {};
+  const { url, password } = inject('mariadb');
+  const { hostname, port, username } = new URL(url);
+  const name = `flow_${createHash('sha256').update(home).digest('hex').slice(0, 24)}`;
+  const connection = ['--no-defaults', `--host=${hostname}`, `--port=${port}`, `--user=${username}`];
+  execFileSync('mariadb', [...connection, '-e', `create database if not exists ${name}`], { env: { ...process.env, MYSQL_PWD: password } });
+  return { CHAINKEEP_DATABASE_URL: `${url}${name}`, CHAINKEEP_DATABASE_PASSWORD: password };
 }
 
 export class ScratchHome {
@@ -63,7 +78,7 @@ export class ScratchHome {
 
   constructor(folder: string, home = join(folder, 'home')) {
     this.folder = folder;
-    this.#env = { CHAINKEEP_HOME: home };
+    this.#env = { CHAINKEEP_HOME: home, ...databaseOf(home) };
   }
 
   /** Another installation on the same machine, with the same scratch folder. */
@@ -190,19 +205,21 @@ export class ScratchHome {
 
 function watch(child: ChildProcessWithoutNullStreams): RunningCommand {
   child.stdin.end();
-  let stderr = '';
-  child.stderr.on('data', (chunk: Buffer) => {
-    stderr += chunk.toString();
-  });
   const ended = whenEnded(child);
-  const said = (text: string): Promise<void> =>
-    new Promise((resolve, reject) => {
-      const look = (): void => (stderr.includes(text) ? resolve() : undefined);
-      child.stderr.on('data', look);
-      child.on('close', () => reject(new Error(`it ended without saying "${text}": ${stderr}`)));
-      look();
+  const hearing = (stream: Readable) => {
+    let heard = '';
+    stream.on('data', (chunk: Buffer) => {
+      heard += chunk.toString();
     });
-  return { pid: child.pid ?? -1, kill: (signal) => child.kill(signal), said, ended };
+    return (text: string): Promise<void> =>
+      new Promise((resolve, reject) => {
+        const look = (): void => (heard.includes(text) ? resolve() : undefined);
+        stream.on('data', look);
+        child.on('close', () => reject(new Error(`it ended without "${text}": ${heard}`)));
+        look();
+      });
+  };
+  return { pid: child.pid ?? -1, kill: (signal) => child.kill(signal), said: hearing(child.stderr), printed: hearing(child.stdout), ended };
 }
 
 function describe(path: string, name: string): string {
@@ -218,7 +235,7 @@ export function refusal(run: Run, code: ErrorCode, what = ''): Refusal {
   expect(lines.filter((line) => line.startsWith('error: ')).length, run.stderr).toBe(1);
   expect(lines.filter((line) => line.startsWith('advice: ')).length, run.stderr).toBe(1);
   expect(
-    lines.every((line) => /^(error: |advice: |note: |stopping cleanly|$)/.test(line)),
+    lines.every((line) => /^(error: |advice: |note: |stopping cleanly|disk \d+ |$)/.test(line)),
     run.stderr,
   ).toBe(true);
   return answer;
