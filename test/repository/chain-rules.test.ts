@@ -6,10 +6,12 @@ import {
   ancestors,
   buildChains,
   byAge,
+  chainFaults,
   checkLink,
   chooseParent,
   dependents,
   type ParentRequest,
+  validateChain,
 } from '../../src/repository/chain-rules.ts';
 import type { Sidecar } from '../../src/repository/sidecar-fields.ts';
 import { sidecarOf } from './made-up-sidecar.ts';
@@ -216,5 +218,48 @@ describe('any family', () => {
       }),
       { numRuns: 200 },
     );
+  });
+});
+
+describe('a whole chain', () => {
+  const full = sidecarOf('b1');
+  const child = sidecarOf('b2', full);
+  const grandchild = sidecarOf('b3', child);
+  const faultsOf = (...sidecars: Sidecar[]) => [...chainFaults(sidecars)].map(([id, error]) => [id, error.code]);
+
+  it('has no fault when every link fits, and no chain hides the fault of another', () => {
+    expect(faultsOf(grandchild, full, child)).toEqual([]);
+    expect(validateChain('b1', [full, child, grandchild])).toEqual({ backups: [full, child, grandchild], faults: [] });
+    const other = sidecarOf('c2', sidecarOf('c1'));
+    expect(faultsOf(full, child, other)).toEqual([['c2', 'PARENT_NOT_FOUND']]);
+    expect(validateChain('b1', [full, child, other]).faults).toEqual([]);
+  });
+
+  it('gives the fault of a backup to all that stands on it, and to nothing below', () => {
+    const sibling = sidecarOf('b4', full);
+    expect(faultsOf(full, grandchild, sibling)).toEqual([['b3', 'PARENT_NOT_FOUND']]);
+    const replaced = { ...child, content_root: 'f'.repeat(64) };
+    expect(faultsOf(full, replaced, grandchild, sibling)).toEqual([['b3', 'CHAIN_CORRUPT']]);
+    expect(faultsOf(child, grandchild)).toEqual([
+      ['b2', 'PARENT_NOT_FOUND'],
+      ['b3', 'PARENT_NOT_FOUND'],
+    ]);
+  });
+
+  it('of which the parents form a loop ends in a fault of each', () => {
+    const one = { ...child, parent_backup_id: 'b3', parent_content_root: grandchild.content_root };
+    expect(faultsOf(full, one, grandchild).toSorted()).toEqual([
+      ['b2', 'CHAIN_CORRUPT'],
+      ['b3', 'CHAIN_CORRUPT'],
+    ]);
+  });
+
+  it('is of one disk, and begins with its one full', () => {
+    const elsewhere = { ...child, disk_id: 1 };
+    expect(faultsOf(full, elsewhere)).toEqual([['b2', 'CHAIN_CORRUPT']]);
+    const second = sidecarOf('b5', null, { chain_id: 'b1' });
+    expect(validateChain('b1', [full, child, second]).faults).toMatchObject([{ backupId: 'b5', error: { code: 'CHAIN_CORRUPT' } }]);
+    expect(validateChain('b1', [child]).faults.map(({ backupId }) => backupId)).toEqual(['b2', 'b2']);
+    expect(() => validateChain('b9', [full])).toThrow('b9');
   });
 });
