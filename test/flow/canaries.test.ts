@@ -109,7 +109,7 @@ describe('secrets that are given', () => {
       await chainkeep([...command, '--type', 'smb', ...SHARE, '--secret', `password=file:${file}`]);
       await chainkeep([...command, ...AZURE, '--secret', 'account_key=env:CK_SECRET'], { env: env() });
       await chainkeep([...command, ...AZURE, '--secret', 'sas_token=env:CK_SECRET'], { env: env() });
-      const document = { bucket: 'b12', access_key_id: 'AKIA', secret_access_key: canary('document') };
+      const document = { bucket: 'b12', access_key_id: 'AKIA', secret_access_key: canary(`document ${canaries.size}`) };
       await chainkeep([...command, '--type', 's3', '--config', '-'], { input: JSON.stringify(document) });
     }
     for (const { line, run } of runs) expect(run.stderr, line).toContain('planned and not built yet');
@@ -176,12 +176,10 @@ describe('secrets that are stored', () => {
   });
 
   it('stand in no job', async () => {
-    for (const { job_id: id } of await user.jobs()) {
-      for (const line of [
-        ['jobs', 'show', id],
-        ['jobs', 'log', id],
-      ])
-        runs.push({ line: line.join(' '), run: await user.run(...line, '--json') });
+    // The newest; what the others hold is searched in the database.
+    for (const { job_id: id } of (await user.jobs()).slice(0, 5)) {
+      await chainkeep(['jobs', 'show', id]);
+      await chainkeep(['jobs', 'log', id]);
     }
     await chainkeep(['jobs']);
   });
@@ -230,8 +228,8 @@ describe('a search', () => {
   });
 
   it('finds none in all that was printed', () => {
-    expect(canaries.size).toBeGreaterThan(40);
-    expect(runs.length).toBeGreaterThan(80);
+    expect(canaries.size).toBeGreaterThan(30);
+    expect(runs.length).toBeGreaterThan(70);
     for (const { line, run } of runs) expect(findCanaries(Buffer.from(run.stdout + run.stderr)), line).toEqual([]);
   });
 
