@@ -6,9 +6,20 @@ import { connect, createServer, type Server, type Socket } from 'node:net';
 
 /**
  * `cut`: the connection ends before the statement arrives. `answer lost`: it is carried out, and nobody hears of it. `killed`, `killed after`: the
- * server dies before or after it. `gone`: nothing is reachable any more. The others are answers of the server that did not carry it out.
+ * server dies before or after it. `gone`: nothing is reachable any more. `slow`: it takes seconds. The others are answers of the server that did
+ * not carry it out.
  */
-export type DatabaseFault = 'cut' | 'answer lost' | 'killed' | 'killed after' | 'gone' | 'full' | 'full for good' | 'locked' | 'deadlock';
+export type DatabaseFault =
+  | 'cut'
+  | 'answer lost'
+  | 'killed'
+  | 'killed after'
+  | 'gone'
+  | 'full'
+  | 'full for good'
+  | 'locked'
+  | 'deadlock'
+  | 'slow';
 export const DATABASE_FAULTS: readonly DatabaseFault[] = [
   'cut',
   'answer lost',
@@ -19,6 +30,7 @@ export const DATABASE_FAULTS: readonly DatabaseFault[] = [
   'full for good',
   'locked',
   'deadlock',
+  'slow',
 ];
 
 export interface Attack {
@@ -35,6 +47,7 @@ const ANSWERS: Readonly<Partial<Record<DatabaseFault, readonly [number, string, 
   deadlock: [1213, '40001', 'Deadlock found when trying to get lock; try restarting transaction'],
 };
 
+const SLOW_MS = 2500;
 const HEADER = 4;
 const COM_QUERY = 3;
 const ERROR_PACKET = 0xff;
@@ -125,6 +138,10 @@ export class DatabaseProxy {
     const answer = ANSWERS[fault];
     if (answer) {
       line.client.write(errorPacket(...answer));
+      return;
+    }
+    if (fault === 'slow') {
+      setTimeout(() => line.server.write(packet), SLOW_MS);
       return;
     }
     if (fault === 'gone') this.#gone = true;
