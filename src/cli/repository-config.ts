@@ -40,7 +40,7 @@ export function hasRepositoryConfig({ path, config, set, secret }: RepositoryCon
 
 function splitPair(text: string, option: string, form: string): readonly [key: string, value: string] {
   const at = text.indexOf('=');
-  if (at < 1) throw new ChainkeepError('USAGE', `${option} takes ${form}, not ${text}`);
+  if (at < 1) throw new ChainkeepError('USAGE', `${option} takes ${form}`);
   return [text.slice(0, at), text.slice(at + 1)];
 }
 
