@@ -4,7 +4,7 @@
 import { isoTime } from '../plumbing/clock.ts';
 import type { LogLevel } from '../plumbing/logger.ts';
 import type { Catalog } from './catalog.ts';
-import { instant, integer, type JsonObject, json, longText, nullable, oneOf, text } from './column.ts';
+import { integer, type JsonObject, json, longText, nullable, oneOf, preciseInstant, text } from './column.ts';
 import type { WaitingEvent } from './event-buffer.ts';
 import { join, literal, sql } from './sql.ts';
 import { defineTable, insert, select, type TableRow } from './table.ts';
@@ -16,7 +16,7 @@ export const LOG_EVENTS = defineTable('log_events', {
   level: oneOf(['debug', 'info', 'warn', 'error']),
   message: longText,
   attrs: nullable(json),
-  ts: instant,
+  ts: preciseInstant,
 });
 
 export type LogEvent = TableRow<typeof LOG_EVENTS>;
@@ -44,7 +44,7 @@ export function insertLogEvent(catalog: Catalog, jobId: string, event: NewLogEve
 /** Many lines in one statement, in their order. They are durable with the next change of state, and survive the death of the process at once. */
 export async function insertLogEvents(catalog: Catalog, jobId: string, events: readonly WaitingEvent[]): Promise<void> {
   const rows = events.map(({ level, message, attrs, stepId, ts }) => {
-    const at = instant.encode(ts, 'ts', catalog.dialect);
+    const at = preciseInstant.encode(ts, 'ts', catalog.dialect);
     return sql`(${jobId}, ${stepId}, ${level}, ${message}, ${attrs}, ${at})`;
   });
   const statement = sql`insert into log_events (job_id, step_id, level, message, attrs, ts) values ${join(rows, ', ')}`;
@@ -60,7 +60,7 @@ export interface EventPage {
 /** In the order in which they were logged. */
 export function listLogEvents(catalog: Catalog, jobId: string, page?: EventPage): Promise<readonly LogEvent[]> {
   const { ts, id } = page?.after ?? { ts: '', id: 0 };
-  const at = page?.after === undefined ? ts : instant.encode(ts, 'ts', catalog.dialect);
+  const at = page?.after === undefined ? ts : preciseInstant.encode(ts, 'ts', catalog.dialect);
   const behind = page?.after === undefined ? literal('') : sql`and (ts > ${at} or (ts = ${at} and id > ${id}))`;
   const limit = page === undefined ? literal('') : sql`limit ${page.limit}`;
   return select(catalog, LOG_EVENTS, sql`where job_id = ${jobId} ${behind} order by ts, id ${limit}`);

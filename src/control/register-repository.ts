@@ -20,10 +20,12 @@ import type { BlobStore } from '../store/blob-store.ts';
 import { type GivenConfig, type ParsedConfig, parseStoreConfig } from '../store/parse-config.ts';
 import { placeOf } from '../store/place-of.ts';
 import { assertUsable, type SelfTestStep, selfTest } from '../store/self-test.ts';
+import { currentOwner } from './owner.ts';
 import { fullConfig, type RepositoryContext, storageFields } from './repository-context.ts';
 import { isSamePlace, placeOfRow, refuseName, refuseTaken } from './repository-names.ts';
 import type { KeyStore } from './secret-keys.ts';
 import { storeSecrets } from './secrets.ts';
+import { removeSelfTestLeftovers, selfTestName } from './self-test-leftovers.ts';
 
 export interface NewRepository extends GivenConfig {
   readonly name: string;
@@ -62,7 +64,7 @@ export async function testPlace(context: RepositoryContext, type: string, given:
   const store = await reachPlace(context, parsed, made);
   try {
     await inspectPlace({ store, installationId: await context.installationId(), takeOver: false });
-    return await selfTest(store, context.clock);
+    return await selfTest(store, context.clock, selfTestName(await currentOwner(context.catalog)));
   } finally {
     await store.close();
     await takeAllBack(made, silentLogger);
@@ -116,8 +118,10 @@ async function claimPlace(context: RepositoryContext, store: BlobStore, takeOver
   const { catalog, clock } = context;
   const installationId = await context.installationId();
   const before = await inspectPlace({ store, installationId, takeOver });
-  if (!before) await assertUsable(store, clock);
+  const owner = await currentOwner(catalog);
+  if (!before) await assertUsable(store, clock, selfTestName(owner));
   const marker = await claimRepository({ store, clock, installationId, takeOver });
+  await removeSelfTestLeftovers(store, owner, clock);
   if (before?.owner === installationId) return marker;
   // Under the write lock: who registers the same place at the same moment has its row before, or finds its marker gone.
   undos.push(() =>

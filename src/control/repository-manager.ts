@@ -19,11 +19,13 @@ import { openRepository, type Repository } from '../repository/repository.ts';
 import type { GivenConfig } from '../store/parse-config.ts';
 import { openStore } from '../store/registry.ts';
 import { type SelfTestStep, selfTest } from '../store/self-test.ts';
+import { currentOwner } from './owner.ts';
 import { openReachability } from './reachability.ts';
 import type { NewRepository } from './register-repository.ts';
 import { fullConfig, openStoreOf, type RepositoryContext, storageFields } from './repository-context.ts';
 import type { KeyStore } from './secret-keys.ts';
 import { type Rotation, rotateKeys } from './secrets.ts';
+import { removeSelfTestLeftovers, selfTestName } from './self-test-leftovers.ts';
 import type { RepositoryChanges } from './update-repository.ts';
 
 export interface RepositoryManagerOptions {
@@ -96,7 +98,9 @@ export class RepositoryManager {
     if (repository.readOnly) throw readOnlyError(row);
     const store = await openStoreOf(this.#context, row);
     try {
-      return await selfTest(store, this.#context.clock);
+      const owner = await currentOwner(this.#catalog);
+      await removeSelfTestLeftovers(store, owner, this.#context.clock);
+      return await selfTest(store, this.#context.clock, selfTestName(owner));
     } finally {
       await store.close();
     }

@@ -5,6 +5,7 @@ import { type Clock, isoTime, newId } from '../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
 import type { Logger } from '../plumbing/logger.ts';
 import type { BlobStore, StoreCapacity } from '../store/blob-store.ts';
+import { SELF_TEST_PREFIX } from '../store/self-test.ts';
 import { type BackupPlan, type BackupRequest, type BackupRun, type CreatedBackup, planBackup, runBackup } from './create-backup.ts';
 import { type DeletePlan, type Fate, planDelete, removeRubbish, runDelete } from './delete-backup.ts';
 import { type DiskFolder, readDiskFolder, readSidecar } from './disk-folder.ts';
@@ -152,6 +153,8 @@ async function makeRepository({ store, clock, installationId }: ClaimOptions, bl
 
 async function refuseForeignFiles(store: BlobStore): Promise<void> {
   for await (const { name } of store.list('')) {
+    // Somebody tries the place at this moment, or was killed while trying it.
+    if (name.startsWith(SELF_TEST_PREFIX)) continue;
     throw new ChainkeepError(
       'REPOSITORY_NOT_EMPTY',
       `${store.place} holds files and is not a repository (for one: ${JSON.stringify(name)})`,

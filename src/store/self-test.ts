@@ -13,6 +13,8 @@ export interface SelfTestStep {
   readonly message: string;
 }
 
+/** Everything that a self-test writes lies below names that begin like this. */
+export const SELF_TEST_PREFIX = '.chainkeep-test-';
 const SPEED_BYTES = 8 * 1024 * 1024;
 const EMPTY = new Uint8Array(0);
 
@@ -44,8 +46,8 @@ const STEPS: readonly Step[] = [
 ];
 
 /** Runs every step. After a failed `reach` or `write` the others are not tried; the clean-up always is. */
-export async function selfTest(store: BlobStore, clock: Clock = systemClock): Promise<readonly SelfTestStep[]> {
-  const trial = newTrial(store, clock);
+export async function selfTest(store: BlobStore, clock: Clock = systemClock, name?: string): Promise<readonly SelfTestStep[]> {
+  const trial = newTrial(store, clock, name);
   const results: SelfTestStep[] = [];
   let broken: string | undefined;
   for (const step of STEPS) {
@@ -60,9 +62,12 @@ export async function selfTest(store: BlobStore, clock: Clock = systemClock): Pr
   return results;
 }
 
-/** The steps that decide whether backups can rest here, without measuring; throws the first error. Leaves nothing behind. */
-export async function assertUsable(store: BlobStore, clock: Clock): Promise<void> {
-  const trial = newTrial(store, clock);
+/**
+ * The steps that decide whether backups can rest here, without measuring; throws the first error. Leaves nothing behind. `name` is that of its
+ * folder, behind the prefix, and no other test's.
+ */
+export async function assertUsable(store: BlobStore, clock: Clock, name: string): Promise<void> {
+  const trial = newTrial(store, clock, name);
   try {
     for (const step of STEPS) if (!['capacity', 'speed', 'clean up'].includes(step.name)) await step.run(trial);
   } catch (error) {
@@ -72,8 +77,8 @@ export async function assertUsable(store: BlobStore, clock: Clock): Promise<void
   await cleanUp(trial);
 }
 
-function newTrial(store: BlobStore, clock: Clock): Trial {
-  return { store, clock, folder: `.chainkeep-test-${randomToken(12)}/` };
+function newTrial(store: BlobStore, clock: Clock, name = randomToken(12)): Trial {
+  return { store, clock, folder: `${SELF_TEST_PREFIX}${name}/` };
 }
 
 async function runStep(step: Step, trial: Trial): Promise<SelfTestStep> {

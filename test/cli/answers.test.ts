@@ -181,7 +181,8 @@ describe('repo', () => {
   });
 
   it('says of a type that is not built yet that it is not', async () => {
-    const refused = await run('repo', 'add', 'cloud', '--type', 's3', '--set', 'bucket=b', '--json');
+    const NFS = ['server=nas', 'export_path=/backups', 'mount_point=/mnt/backups'].flatMap((pair) => ['--set', pair]);
+    const refused = await run('repo', 'add', 'cloud', '--type', 'nfs', ...NFS, '--json');
     expect(refused.code).toBe(1);
     expect(parseAnswer(refused)).toMatchObject({ success: false, error_code: 'NOT_BUILT_YET' });
   });

@@ -3,6 +3,7 @@
 import { writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { BackupOutcome, VmView } from '../../src/app-interface.ts';
+import type { Run } from '../cli/run-chainkeep.ts';
 import { noise, refusal, scratchHome } from './scratch-home.ts';
 
 const MIB = 1 << 20;
@@ -65,11 +66,19 @@ describe('the same disk twice at once', () => {
     await user.backup(disk, 'other');
     const run = user.startWithFault(SLOW, user.image(full.backup_id), 'verify', '--repo', 'default', '--json');
     while ((await user.jobs('--status', 'running')).length === 0);
-    run.kill('SIGSTOP');
-    await user.json('delete', newest.backup_id);
-    run.kill('SIGCONT');
+    // Stopped inside of a transaction it keeps everybody from the database: then it goes on a little, and is stopped again.
+    let deleted: Run;
+    do {
+      run.kill('SIGSTOP');
+      deleted = await user.run('delete', newest.backup_id, '--json');
+      run.kill('SIGCONT');
+    } while (deleted.code !== 0 && JSON.parse(deleted.stdout).error_code === 'CATALOG_FAILED');
+    expect(deleted.code, deleted.stderr).toBe(0);
     const ended = await run.ended;
     expect(ended.code, ended.stderr).toBe(0);
-    expect(JSON.parse(ended.stdout)).toMatchObject({ success: true, checked: 2, damaged: [] });
+    const outcome = JSON.parse(ended.stdout);
+    expect(outcome).toMatchObject({ success: true, damaged: [] });
+    // Three, where the verify had come to the deleted one before it was stopped.
+    expect([2, 3]).toContain(outcome.checked);
   });
 });

@@ -6,7 +6,7 @@ import type { JobDetails, JobPage } from '../../src/app-interface.ts';
 import { noise, refusal, sharedScratchHome } from './scratch-home.ts';
 
 const MIB = 1 << 20;
-const SLOW = 'pread64:delay_enter=40000';
+const SLOW = 'pread64:delay_enter=150000';
 const user = sharedScratchHome();
 const disk = user.path('disk.img');
 
