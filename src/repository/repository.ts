@@ -107,10 +107,22 @@ export async function claimRepository(options: ClaimOptions): Promise<Marker> {
 
 /** What a claim would find: a marker, or undefined for a place that is empty or not there. Throws what the claim would; writes nothing. */
 export async function inspectPlace({ store, installationId, takeOver }: Omit<ClaimOptions, 'clock'>): Promise<Marker | undefined> {
-  const found = await readMarker(store, await loadBlake3());
-  if (!found) await refuseForeignFiles(store);
-  else if (found.owner !== installationId && !takeOver) throw foreign(store, found);
+  const blake3 = await loadBlake3();
+  const found = (await readMarker(store, blake3)) ?? (await markerOrEmpty(store, blake3));
+  if (found && found.owner !== installationId && !takeOver) throw foreign(store, found);
   return found;
+}
+
+/** For a place in which no marker was seen: undefined where it is empty, and the marker that somebody has made meanwhile. */
+async function markerOrEmpty(store: BlobStore, blake3: Blake3): Promise<Marker | undefined> {
+  try {
+    await refuseForeignFiles(store);
+    return undefined;
+  } catch (error) {
+    const made = isChainkeepError(error, 'REPOSITORY_NOT_EMPTY') ? await readMarker(store, blake3) : undefined;
+    if (!made) throw error;
+    return made;
+  }
 }
 
 /** Takes a claim back: a marker that it made is removed, one that it changed is as before. The caller knows that nobody relies on it. */

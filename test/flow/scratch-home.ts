@@ -230,7 +230,7 @@ function describe(path: string, name: string): string {
 export function refusal(run: Run, code: ErrorCode, what = ''): Refusal {
   expect(run.code, `${what}: ${run.stderr}`).toBe(code === 'USAGE' ? 2 : 1);
   const answer: Refusal = JSON.parse(run.stdout);
-  expect(answer, what).toMatchObject({ success: false, error_code: code });
+  expect(answer, `${what} ${run.stderr}`).toMatchObject({ success: false, error_code: code });
   const lines = run.stderr.split('\n');
   expect(lines.filter((line) => line.startsWith('error: ')).length, run.stderr).toBe(1);
   expect(lines.filter((line) => line.startsWith('advice: ')).length, run.stderr).toBe(1);
