@@ -4,7 +4,7 @@ import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs'
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
-import { insertBackupJob } from '../../src/catalog/backup-jobs.ts';
+import { countBackupJobs, insertBackupJob } from '../../src/catalog/backup-jobs.ts';
 import type { Catalog } from '../../src/catalog/catalog.ts';
 import { listSecrets } from '../../src/catalog/secrets.ts';
 import { installationId } from '../../src/control/installation.ts';
@@ -316,7 +316,7 @@ describe('removing', () => {
     const policy = 'insert into backup_policies (id, name, primary_repository_id) values (?, ?, ?)';
     await scene.catalog.run({ sql: policy, parameters: ['p', 'p', id] });
     await expect(scene.manager.deleteRepository('used', { forget: true })).rejects.toMatchObject({ code: 'REPOSITORY_IN_USE' });
-    expect((await scene.manager.countBackups()).get(id)).toBe(1);
+    expect(await countBackupJobs(scene.catalog, { repositoryId: id })).toBe(1);
   });
 });
 
