@@ -132,15 +132,26 @@ export async function releaseClaim(store: BlobStore, before: Marker | undefined)
 }
 
 async function claim(options: ClaimOptions, blake3: Blake3): Promise<Marker> {
-  const { store, installationId } = options;
+  const { store, clock, installationId } = options;
   const found = await readMarker(store, blake3);
   if (!found) {
+    const marker: Marker = {
+      format: 1,
+      repository_id: newId(clock),
+      owner: installationId,
+      immutability: null,
+      created_at: isoTime(clock.now()),
+    };
     try {
-      return await makeRepository(options, blake3);
+      await refuseForeignFiles(store);
+      await writeMarker(store, blake3, marker, { replace: false });
+      return marker;
     } catch (error) {
-      const taken = isChainkeepError(error, 'BLOB_EXISTS') || isChainkeepError(error, 'REPOSITORY_NOT_EMPTY');
-      if (!taken || !(await readMarker(store, blake3))) throw error;
-      return claim(options, blake3); // somebody was faster: it is a repository now
+      // Somebody may have been faster, and may have cleared our half-written marker away: it is a repository now. A marker of ours that could not
+      // be made durable is none.
+      const made = await readMarker(store, blake3);
+      if (!made || made.repository_id === marker.repository_id) throw error;
+      return claim(options, blake3);
     }
   }
   if (found.owner === installationId) return found;
@@ -148,19 +159,6 @@ async function claim(options: ClaimOptions, blake3: Blake3): Promise<Marker> {
   const taken = { ...found, owner: installationId };
   await writeMarker(store, blake3, taken, { replace: true });
   return taken;
-}
-
-async function makeRepository({ store, clock, installationId }: ClaimOptions, blake3: Blake3): Promise<Marker> {
-  await refuseForeignFiles(store);
-  const marker: Marker = {
-    format: 1,
-    repository_id: newId(clock),
-    owner: installationId,
-    immutability: null,
-    created_at: isoTime(clock.now()),
-  };
-  await writeMarker(store, blake3, marker, { replace: false });
-  return marker;
 }
 
 async function refuseForeignFiles(store: BlobStore): Promise<void> {
