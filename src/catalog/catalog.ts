@@ -32,7 +32,8 @@ export interface Catalog {
   /** Answers the number of rows it changed. */
   run(statement: Sql, options?: RunOptions): Promise<number>;
   /**
-   * Runs `work` as one unit that holds the write lock from its start: all of it happens or nothing.
+   * Runs `work` as one unit that holds the write lock from its start: all of it happens or nothing. MariaDB may undo it for a deadlock; then `work`
+   * runs again, so it must begin with nothing that an earlier run has left in memory.
    * Inside, use only the Catalog that `work` is given; the outer one waits until the transaction has ended. Keep it short: no file, no network.
    */
   transaction<T>(work: (catalog: Catalog) => Promise<T>): Promise<T>;

@@ -64,6 +64,7 @@ export class RescanBatch {
   #work: AtWork = { jobs: [], leases: [] };
   #names: VmNames = new Map();
   #policies: ReadonlySet<string> = new Set();
+  #holds: HeldRows = new Map();
 
   constructor(run: RescanRun, items: readonly Item[]) {
     this.#run = run;
@@ -109,6 +110,10 @@ export class RescanBatch {
   }
 
   async #read(unit: Catalog): Promise<void> {
+    // The transaction may have been undone and begun again: what it had entered is not there any more.
+    this.#rows.clear();
+    this.#made.clear();
+    this.#chains.clear();
     const parents = this.#items.flatMap(({ sidecar }) => sidecar?.parent_backup_id ?? []);
     for (const row of await findBackupJobs(unit, [...new Set([...this.#ids(), ...parents])])) this.#rows.set(row.id, row);
     this.#work = await readAtWork(unit);
@@ -117,8 +122,6 @@ export class RescanBatch {
     this.#policies = entered.policies;
     this.#holds = await readHolds(unit, this.#ids());
   }
-
-  #holds: HeldRows = new Map();
 
   async #apply(unit: Catalog, item: Item): Promise<Pick<Settled, 'report' | 'damage'>> {
     const { environment, row: repository } = this.#run;
