@@ -141,10 +141,9 @@ export class MariadbCatalog implements Catalog {
   async #unlock(connection: PoolConnection): Promise<void> {
     try {
       await connection.query("do release_lock(concat('chainkeep.', md5(database())))");
-    } catch (error) {
-      // The server lets go of the lock when the connection ends, and it has ended, or ends now.
+    } catch {
+      // How the transaction ended is decided, and must reach the caller. The server lets go of the lock when the connection ends: it ends here.
       connection.destroy();
-      if (!isConnectionLost(mariadbError(error, this.#place.name))) throw error;
     }
   }
 }
