@@ -17,6 +17,7 @@ import { listBackups } from './catalog/backup-listing.ts';
 import type { Catalog } from './catalog/catalog.ts';
 import { listTrackedJobs } from './catalog/job-tracking.ts';
 import { openCatalog } from './catalog/open-catalog.ts';
+import { findOrphanedBackups } from './catalog/orphaned-backups.ts';
 import { getVmContext, listVmContexts, updateVmContext } from './catalog/vm-contexts.ts';
 import type { JobEnvironment } from './jobs/kinds/job-environment.ts';
 import type { VerifyPlan, VerifyScope } from './jobs/kinds/verify.ts';
@@ -75,9 +76,10 @@ class ChainkeepApp implements view.App {
     this.#clock = clock;
   }
 
-  /** Cheap where nothing has died: one look into the job log. */
+  /** Cheap where nothing has died: one look into the job log, one at the backups. */
   async recover(): Promise<void> {
-    if ((await listTrackedJobs(this.#catalog, { statuses: ['pending', 'running'] })).length === 0) return;
+    const unended = await listTrackedJobs(this.#catalog, { statuses: ['pending', 'running'] });
+    if (unended.length === 0 && (await findOrphanedBackups(this.#catalog)).length === 0) return;
     const { recoverDeadJobs } = await import('./jobs/recover.ts');
     await recoverDeadJobs(await this.#open());
   }

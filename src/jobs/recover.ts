@@ -1,9 +1,11 @@
 // Settles what processes that died have left: the repository is looked at first, for a valid sidecar means completed.
 
-import { findBackupJob, selectBackupJobs, updateBackupJob } from '../catalog/backup-jobs.ts';
+import { type BackupJob, findBackupJob, selectBackupJobs, updateBackupJob } from '../catalog/backup-jobs.ts';
 import type { BackupRepository } from '../catalog/backup-repositories.ts';
 import { completeBackup, deleteBackupJob } from '../catalog/complete-backup.ts';
 import { listTrackedJobs, type TrackedJob } from '../catalog/job-tracking.ts';
+import { insertLogEvent } from '../catalog/log-events.ts';
+import { backupOfDiskKey, findJobOfBackup, findOrphanedBackups } from '../catalog/orphaned-backups.ts';
 import { withLease } from '../control/lease.ts';
 import { removePartialFile } from '../disk/file-writer.ts';
 import { isoTime } from '../plumbing/clock.ts';
@@ -26,11 +28,38 @@ export async function recoverDeadJobs(
   isDead?: typeof isNotRunning,
 ): Promise<void> {
   for (const settled of await settleDeadJobs(environment, (job) => decide(environment, job), isDead)) {
-    if ('error' in settled) {
-      const message = settled.error instanceof Error ? settled.error.message : String(settled.error);
-      onNotice?.(`job ${settled.jobId}, whose process died, cannot be settled yet: ${message}`);
+    if ('error' in settled) onNotice?.(`job ${settled.jobId}, whose process died, cannot be settled yet: ${messageOf(settled.error)}`);
+  }
+  await settleOrphans(environment, onNotice);
+}
+
+/** Settles the backups that say "running" though their job has ended: the database could not take what became of them, and could again a moment later. */
+async function settleOrphans(environment: JobEnvironment, onNotice?: (message: string) => void): Promise<void> {
+  const orphans = await findOrphanedBackups(environment.catalog);
+  const byDisk = Map.groupBy(orphans, (row) => `${row.repository_id}/${row.vm_context_id}/${row.disk_id}`);
+  for (const [first] of byDisk.values()) {
+    if (!first) continue;
+    try {
+      await settleOrphansOfDisk(environment, first);
+    } catch (error) {
+      // Whoever writes the disk settles it; a repository that is offline may come back.
+      if (!isChainkeepError(error, 'BACKUP_IN_PROGRESS')) onNotice?.(`backup ${first.id} cannot be settled yet: ${messageOf(error)}`);
     }
   }
+}
+
+async function settleOrphansOfDisk(environment: JobEnvironment, orphan: BackupJob): Promise<void> {
+  const { catalog, owner } = environment;
+  const place = { vmContextId: orphan.vm_context_id, diskId: orphan.disk_id };
+  await withRepository(environment, orphan.repository_id, async (repository, row) => {
+    const lease = { repositoryId: row.id, ...place, jobId: orphan.id, owner, logger: silentLogger };
+    const settled = await withLease(catalog, lease, () => settleDisk(environment, repository, row, place));
+    for (const { id, status } of settled) {
+      const job = await findJobOfBackup(catalog, { id, vm_context_id: orphan.vm_context_id });
+      const message = `backup ${id} was settled after its job: ${status}`;
+      if (job) await insertLogEvent(catalog, job.id, { level: 'warn', message, stepId: null });
+    }
+  });
 }
 
 async function decide(environment: JobEnvironment, job: TrackedJob): Promise<Settlement> {
@@ -54,7 +83,7 @@ async function decideBackup(environment: JobEnvironment, job: TrackedJob): Promi
     const backups: SettledBackup[] = [];
     for (const diskId of disks) {
       const place = { vmContextId, diskId };
-      const id = textOf(job, `backup_id_of_disk_${diskId}`);
+      const id = textOf(job, backupOfDiskKey(diskId));
       if (id !== undefined && (await findBackupJob(environment.catalog, id))) backups.push(await settleOne(repository, row, place, id));
       await cleanUp(environment, repository, { place, jobId: job.id });
     }
@@ -82,14 +111,17 @@ export async function settleDisk(
   repository: Repository,
   row: BackupRepository,
   place: DiskPlace,
-): Promise<void> {
+): Promise<readonly { readonly id: string; readonly status: SettledBackup['status'] }[]> {
   const { catalog, clock } = environment;
   const unended = await selectBackupJobs(catalog, { ...place, repositoryId: row.id, statuses: ['pending', 'running'] });
+  const all: { readonly id: string; readonly status: SettledBackup['status'] }[] = [];
   for (const { id } of unended) {
     const settled = await settleOne(repository, row, place, id);
     if (settled.status === 'completed') await completeBackup(catalog, settled.backup);
     else await updateBackupJob(catalog, id, { status: 'failed', error_message: settled.message, completed_at: isoTime(clock.now()) });
+    all.push({ id, status: settled.status });
   }
+  return all;
 }
 
 /**
@@ -176,6 +208,10 @@ async function withRepository<T>(
 function textOf(job: TrackedJob, name: string): string | undefined {
   const value = job.metadata?.[name];
   return typeof value === 'string' ? value : undefined;
+}
+
+function messageOf(error: unknown): string {
+  return error instanceof Error ? error.message : String(error);
 }
 
 function failed(message: string): Settlement {

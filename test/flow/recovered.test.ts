@@ -1,6 +1,6 @@
 // What dead processes and a silent database leave behind, found and settled by the next command.
 
-import { renameSync, writeFileSync } from 'node:fs';
+import { globSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import Database from 'better-sqlite3';
 import { expect, it } from 'vitest';
 import { noise, type ScratchHome, scratchHome } from './scratch-home.ts';
@@ -48,18 +48,42 @@ it('a job whose repository is gone for good is settled when the repository is fo
   expect(await user.list('--status', 'running')).toEqual([]);
 });
 
-it('a backup that was committed while the database was silent is found by the next one', async () => {
+it('what became of a backup while the database was silent is found by the next command', async () => {
   const user = scratchHome();
   const disk = user.path('disk.img');
   writeFileSync(disk, noise(300_000, 1));
-  const { backup_id: id, job_id: job } = await user.backup(disk, 'vm');
-  // As it stands there when the row of the backup could not be written after its commit, and the end of its job could.
+  const { backup_id: committed, job_id: job } = await user.backup(disk, 'vm');
+  const { backup_id: deleted } = await user.backup(disk, 'vm');
+  for (const file of globSync(`**/${deleted}.*`, { cwd: user.folder })) rmSync(user.path(file));
+  // As it stands there when the rows of the backups could not be written after the transfer, and the end of their jobs could.
   const database = new Database(user.path('home/catalog.sqlite'));
-  database.prepare(`update backup_jobs set status = 'running', completed_at = null where id = ?`).run(id);
-  database.prepare(`update job_tracking set status = 'failed' where id = ?`).run(job);
+  database.prepare(`update backup_jobs set status = 'running', completed_at = null`).run();
+  database.prepare(`update job_tracking set status = 'failed'`).run();
+  database.prepare(`update backup_chains set latest_backup_id = ?, total_backups = 1`).run(committed);
   database.close();
-  expect(await user.backup(disk, 'vm')).toMatchObject({ backup_type: 'incremental', parent_backup_id: id });
-  expect((await user.list()).map((backup) => backup.status)).toEqual(['completed', 'completed']);
+  expect((await user.list()).map(({ backup_id: id, status }) => [id, status])).toEqual([
+    [deleted, 'failed'],
+    [committed, 'completed'],
+  ]);
+  const lines = (await user.jobLog(job)).map(({ message }) => message);
+  expect(lines).toContain(`backup ${committed} was settled after its job: completed`);
+  expect(await user.backup(disk, 'vm')).toMatchObject({ backup_type: 'incremental', parent_backup_id: committed });
   expect(await user.json('chain', '--vm', 'vm')).toMatchObject({ chains: [{ total_backups: 2 }] });
   await user.verifyAll();
+});
+
+it('a backup whose disk somebody writes at this moment is left to him', async () => {
+  const user = scratchHome();
+  const disk = user.path('disk.img');
+  writeFileSync(disk, noise(8 << 20, 1));
+  const { backup_id: id } = await user.backup(disk, 'vm');
+  const run = user.startWithFault(SLOW, disk, 'backup', disk, '--vm', 'vm');
+  await user.appears('**/*.qcow2.tmp-*');
+  const database = new Database(user.path('home/catalog.sqlite'));
+  database.prepare(`update backup_jobs set status = 'running' where id = ?`).run(id);
+  database.close();
+  expect((await user.list()).map(({ status }) => status)).toEqual(['running', 'running']);
+  run.kill('SIGKILL');
+  await run.ended;
+  expect((await user.list()).map(({ status }) => status)).toEqual(['failed', 'completed']);
 });

@@ -3,6 +3,7 @@
 import type { BackupInput, BackupOutcome, JobWatch } from '../../app-interface.ts';
 import { type BackupJob, findBackupJob, selectBackupJobs, updateBackupJob } from '../../catalog/backup-jobs.ts';
 import type { BackupRepository } from '../../catalog/backup-repositories.ts';
+import { backupOfDiskKey } from '../../catalog/orphaned-backups.ts';
 import { findOrMakeVmContext, findVmContext, type NewVmContext, removeUnusedVmContext, type VmContext } from '../../catalog/vm-contexts.ts';
 import { isoTime, newId, timeOfId } from '../../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
@@ -189,7 +190,7 @@ async function enterPlan(
 ): Promise<void> {
   const parent = plan.chain[0];
   // First the job knows the backup, then there is one: whoever settles the job after a crash finds every row it left.
-  await job.setMetadata({ [`backup_id_of_disk_${disk.diskId}`]: plan.backupId });
+  await job.setMetadata({ [backupOfDiskKey(disk.diskId)]: plan.backupId });
   const begun = {
     id: plan.backupId,
     vm_context_id: context.context_id,
