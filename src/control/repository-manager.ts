@@ -165,7 +165,7 @@ export class RepositoryManager {
       await this.#keep(row, { health: 'healthy' });
       return opened;
     } catch (error) {
-      if (tellsHealth(error)) await this.#keep(row, { health: healthAfter(error) });
+      if (tellsHealth(error)) await this.#keep(row, { health: healthAfter(error), last_check_at: isoTime(this.#context.clock.now()) });
       throw error;
     }
   }

@@ -9,7 +9,7 @@ import { backupOfDiskKey, findJobOfBackup, findOrphanedBackups } from '../catalo
 import { withLease } from '../control/lease.ts';
 import { removePartialFile } from '../disk/file-writer.ts';
 import { isoTime } from '../plumbing/clock.ts';
-import { isChainkeepError } from '../plumbing/errors.ts';
+import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
 import { type Logger, silentLogger } from '../plumbing/logger.ts';
 import type { Guard } from '../repository/guard.ts';
 import type { DiskPlace } from '../repository/layout.ts';
@@ -197,12 +197,28 @@ async function withRepository<T>(
   use: (repository: Repository, row: BackupRepository) => Promise<T>,
 ): Promise<T> {
   const row = await environment.repositories.getRepository(repositoryId);
+  if (wasOffline(row, environment.clock.now())) throw stillOffline(row);
   const { repository } = await environment.repositories.openRepository(row, silentLogger);
   try {
     return await use(repository, row);
   } finally {
     await repository.close();
   }
+}
+
+/** Milliseconds. One that hangs costs its time limit: not at the start of each of many commands. */
+const LEFT_ALONE = 60_000;
+
+function wasOffline({ health, last_check_at: at }: BackupRepository, now: number): boolean {
+  return health === 'offline' && at !== null && Math.abs(now - Date.parse(at)) < LEFT_ALONE;
+}
+
+function stillOffline({ name, last_check_at: at }: BackupRepository): ChainkeepError {
+  return new ChainkeepError('REPOSITORY_OFFLINE', `the repository ${name} did not answer at ${at}`, {
+    advice: 'what is left of its jobs is settled when it answers again',
+    context: { repository: name },
+    retryable: true,
+  });
 }
 
 function textOf(job: TrackedJob, name: string): string | undefined {

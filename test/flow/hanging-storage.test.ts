@@ -1,6 +1,7 @@
 // A storage that does not answer, for real: system calls on it never return. Every command ends in time, and the other repositories are used as ever.
 
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
+import Database from 'better-sqlite3';
 import { expect, it } from 'vitest';
 import type { RepositoryView } from '../../src/app-interface.ts';
 import { mountHanging } from '../store/hanging-mount.ts';
@@ -44,6 +45,41 @@ it('one repository hangs: it is offline, everything else goes on, and it comes b
   expect(await user.json('repo', 'show', 'dead')).toMatchObject({ health: 'healthy', problem: null });
   await user.backup(disk, 'vm', '--repo', 'dead');
 });
+
+it('a job that died on a repository that hangs is waited for by one command, not by each', async (context) => {
+  const user = scratchHome();
+  const disk = user.path('disk.img');
+  writeFileSync(disk, noise(8 << 20, 1));
+  await user.json('repo', 'add', 'dead', '--path', user.path('dead'));
+  const run = user.startWithFault('pread64:delay_enter=100000', disk, 'backup', disk, '--vm', 'vm', '--repo', 'dead');
+  await user.appears('**/*.qcow2.tmp-*');
+  run.kill('SIGKILL');
+  await run.ended;
+  renameSync(user.path('dead'), user.path('kept'));
+  mkdirSync(user.path('dead'));
+  const hanging = mountHanging(user.path('dead'));
+  if (typeof hanging === 'string') return context.skip(hanging);
+  try {
+    expect(await user.list()).toMatchObject([{ status: 'running' }]);
+    const tried = lastTry(user.path('home/catalog.sqlite'));
+    expect(await user.list()).toMatchObject([{ status: 'running' }]);
+    expect(lastTry(user.path('home/catalog.sqlite'))).toEqual(tried);
+  } finally {
+    hanging.dispose();
+  }
+  renameSync(user.path('dead'), user.path('mount-point'));
+  renameSync(user.path('kept'), user.path('dead'));
+  await user.backup(disk, 'vm', '--repo', 'dead');
+  expect((await user.list()).map(({ status }) => status)).toEqual(['completed', 'failed']);
+});
+
+function lastTry(file: string): unknown {
+  const database = new Database(file, { readonly: true });
+  const row: unknown = database.prepare('select health, last_check_at from backup_repositories').get();
+  database.close();
+  expect(row).toMatchObject({ health: 'offline', last_check_at: expect.any(String) });
+  return row;
+}
 
 it('disabled: no new backups, but restores', async () => {
   const user = scratchHome();
