@@ -40,11 +40,12 @@ async function run(trial: Trial): Promise<void> {
   const tally = new Tally(trial, only);
   const began = performance.now();
   const task = (from: number, to: number, guided: boolean) =>
-    runFuzz({ folder: trial.folder, seed: trial.seed, from, to, guided, marker: join(trial.folder, `case-${guided}`) }, (report) =>
+    runFuzz({ folder: trial.folder, seed: trial.seed, from, to, guided, marker: join(trial.folder, `case-${from}`) }, (report) =>
       tally.add(report, from),
     );
   if (only === undefined) {
-    await Promise.all([task(0, guidedFrom, false), task(guidedFrom, programFrom, true)]);
+    const middle = Math.floor(guidedFrom / 2);
+    await Promise.all([task(0, middle, false), task(middle, guidedFrom, false), task(guidedFrom, programFrom, true)]);
     tally.note((performance.now() - began) / 1000);
   } else if (only < guidedFrom) await task(only, only + 1, false);
   else if (only < programFrom) await task(guidedFrom, only + 1, true);
