@@ -32,8 +32,11 @@ export interface FuzzReport {
   readonly blocks: number;
 }
 
+const MIB = 1024 ** 2;
 export const MOST_MEMORY_MIB = 300;
 const COLLECT_AT_MIB = 180;
+/** A collection takes longer than a case: not before so much has piled up since the last one. */
+const COLLECT_AGAIN_MIB = 24;
 const REPORT_EVERY = 250;
 /** Cases between two looks at the counters; where something new ran, it is the last of them that is looked for. */
 const LOOK_EVERY = 8;
@@ -44,6 +47,8 @@ class FuzzRun {
   readonly #marker: number;
   readonly #coverage = new BlockCoverage();
   readonly #kept: Recipe[] = [];
+  /** Bytes that were left after the last collection. */
+  #collected = 0;
   #report: { done: number; bad: FuzzReport['bad'][number][]; opened: number; read: number; refused: number };
 
   constructor(task: FuzzTask) {
@@ -84,7 +89,7 @@ class FuzzRun {
     const { faults, opened, read, refused } = await attack(image, random);
     image.reset();
     // What cases left behind must not add up: each is to show what it takes by itself.
-    if (process.memoryUsage.rss() > COLLECT_AT_MIB * 1024 ** 2) globalThis.gc?.();
+    this.#collect();
     this.#report.done += 1;
     this.#report.opened += opened ? 1 : 0;
     this.#report.read += read;
@@ -98,6 +103,12 @@ class FuzzRun {
       this.#send();
       process.exit(0); // the next cases must not be blamed for it
     }
+  }
+
+  #collect(): void {
+    if (process.memoryUsage.rss() < Math.max(COLLECT_AT_MIB * MIB, this.#collected + COLLECT_AGAIN_MIB * MIB)) return;
+    globalThis.gc?.();
+    this.#collected = process.memoryUsage.rss();
   }
 
   #send(): void {
