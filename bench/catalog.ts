@@ -69,13 +69,19 @@ async function measure(name: string, place: { readonly url: string; readonly pas
   } finally {
     await catalog.close();
   }
-  const env = { ...process.env, CHAINKEEP_HOME: folder, CHAINKEEP_DATABASE_URL: place.url, CHAINKEEP_DATABASE_PASSWORD: place.password };
   const launcher = join(import.meta.dirname, '..', 'chainkeep');
-  await time('repo list, the whole process', 150, () => Promise.resolve(execFileSync(launcher, ['repo', 'list'], { env })));
+  const run = (args: readonly string[], env: NodeJS.ProcessEnv) =>
+    Promise.resolve(execFileSync(launcher, args, { env: { ...process.env, ...env } }));
+  const empty = { CHAINKEEP_HOME: join(folder, 'empty') };
+  const full = { CHAINKEEP_HOME: folder, CHAINKEEP_DATABASE_URL: place.url, CHAINKEEP_DATABASE_PASSWORD: place.password };
+  // The first two say what of the third is the machine's and the program's start, and what the million.
+  await time('--version, the whole process', undefined, () => run(['--version'], empty));
+  await time('repo list of an empty catalog, the whole process', undefined, () => run(['repo', 'list'], empty));
+  await time('repo list, the whole process', 150, () => run(['repo', 'list'], full));
 }
 
 /** The median, and the slowest of all turns; the first one warms the caches up and is not counted. */
-async function time(what: string, goal: number, action: (turn: number) => Promise<unknown>): Promise<void> {
+async function time(what: string, goal: number | undefined, action: (turn: number) => Promise<unknown>): Promise<void> {
   const taken: number[] = [];
   for (let turn = 0; turn <= TIMES; turn += 1) {
     const began = performance.now();
@@ -84,7 +90,7 @@ async function time(what: string, goal: number, action: (turn: number) => Promis
   }
   taken.sort((a, b) => a - b);
   const [median = 0, slowest = 0] = [taken[Math.floor(taken.length / 2)], taken.at(-1)];
-  console.log(`  ${what}: ${median.toFixed(2)} ms (slowest ${slowest.toFixed(2)}; goal ${goal})`);
+  console.log(`  ${what}: ${median.toFixed(2)} ms (slowest ${slowest.toFixed(2)}${goal === undefined ? '' : `; goal ${goal}`})`);
 }
 
 function vmId(index: number): string {
