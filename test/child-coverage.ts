@@ -8,7 +8,8 @@ import { expect } from 'vitest';
  * A program that is measured takes three times as long, for code from the compile cache would be measured less exactly. So only those files are
  * measured whose programs run what no other test runs.
  */
-const MEASURED = /^(cli|control|jobs|launcher|transfer|source|nbd)\/|^flow\/(main-flow|repository-place|rescan|database|jobs|restore-targets|sources)\./;
+const MEASURED =
+  /^(cli|control|jobs|launcher|transfer|source|nbd)\/|^flow\/(main-flow|repository-place|rescan|database|jobs|restore-targets|sources)\./;
 
 const file = relative(resolve('test'), expect.getState().testPath ?? '');
 if (MEASURED.test(file)) {
