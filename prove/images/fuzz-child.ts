@@ -36,7 +36,7 @@ const MIB = 1024 ** 2;
 export const MOST_MEMORY_MIB = 300;
 const COLLECT_AT_MIB = 180;
 /** A collection takes longer than a case: not before so much has piled up since the last one. */
-const COLLECT_AGAIN_MIB = 24;
+const COLLECT_AGAIN_MIB = 8;
 const REPORT_EVERY = 250;
 /** Cases between two looks at the counters; where something new ran, it is the last of them that is looked for. */
 const LOOK_EVERY = 8;
