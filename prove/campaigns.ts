@@ -3,6 +3,7 @@
 import type { Campaign } from './campaign.ts';
 import { concurrency } from './concurrency.ts';
 import { databaseFaults } from './database-faults.ts';
+import { embeddedFaults } from './embedded-faults.ts';
 import { faults } from './faults.ts';
 import { fullDisk } from './full-disk.ts';
 import { imageBombs } from './image-bombs.ts';
@@ -21,6 +22,7 @@ export const CAMPAIGNS: readonly Campaign[] = [
   fullDisk,
   systemFaults,
   databaseFaults,
+  embeddedFaults,
   images,
   power,
   rot,

@@ -8,10 +8,10 @@ import { openApp } from '../../src/app.ts';
 import type { App } from '../../src/app-interface.ts';
 import { Secret } from '../../src/plumbing/secret.ts';
 import { freePort, type MariadbServer, startMariadb } from '../../test/servers/mariadb.ts';
-import { completedBackups, judgeFiles, judgeImages, judgeJobs, judgeVerify } from '../judge.ts';
 import type { Random } from '../random.ts';
-import { backUp, sameBytes } from '../system-faults/story.ts';
+import { backUp } from '../system-faults/story.ts';
 import { type Ended, User } from '../user.ts';
+import { judgeAfterwards, judgeWords } from './judge-attacked.ts';
 
 /** A server on a port of its own that keeps its data when it is killed. */
 export class MortalServer {
@@ -105,47 +105,11 @@ function open(server: MortalServer, database: string, home: string): Promise<App
 }
 
 /** What the command said, and everything that must be true once the server is there again. */
-export async function judge(scene: Scene, ended: Ended): Promise<readonly string[]> {
-  const app = await open(scene.server, scene.database, scene.user.home);
+export async function judge({ server, database, user, source, disks, next }: Scene, ended: Ended): Promise<readonly string[]> {
+  const app = await open(server, database, user.home);
   try {
-    const words = judgeWords(ended);
-    const made = ended.code === 0 ? [String(JSON.parse(ended.stdout).backup_id)] : [];
-    const newest = await backUp(app, scene.source, 'auto');
-    const there = (await completedBackups(app)).map(({ backup_id: id }) => id);
-    const lost = [...scene.disks.keys(), ...made, newest].filter((id) => !there.includes(id)).map((id) => `${id} is gone`);
-    return [
-      ...words,
-      ...(await judgeJobs(app)),
-      ...lost,
-      ...(await judgeContents(app, scene, there)),
-      ...(await judgeVerify(app, there.length)),
-      ...judgeFiles(scene.user.home, there),
-      ...(await judgeImages(scene.user.home, [])),
-    ];
+    return [...judgeWords(ended), ...(await judgeAfterwards(app, { home: user.home, source, disks, next, due: [...disks.keys()] }, ended))];
   } finally {
     await app.close();
   }
-}
-
-/** Either done, or one line that says why not and one of advice. */
-function judgeWords({ code, signal, stdout, stderr }: Ended): string[] {
-  if (code === 0) return [];
-  const said = `${stderr.trim()} ${stdout.trim()}`;
-  if (code !== 1) return [`ended with ${code ?? signal}: ${said}`];
-  const lines = stderr.split('\n').filter((line) => line !== '');
-  const count = (start: string): number => lines.filter((line) => line.startsWith(start)).length;
-  const faults = count('error: ') === 1 && count('advice: ') === 1 ? [] : [`not one line of error and one of advice: ${said}`];
-  const { success, error_code: errorCode } = JSON.parse(stdout);
-  return success === false && errorCode === 'CATALOG_FAILED' ? faults : [...faults, `the code ${errorCode}: ${said}`];
-}
-
-async function judgeContents(app: App, { disks, next, user }: Scene, ids: readonly string[]): Promise<readonly string[]> {
-  const faults: string[] = [];
-  for (const id of ids) {
-    const restored = `${user.home}.restored`;
-    await app.restore({ backup: id, target: restored, format: 'raw', force: false, dry_run: false }, {});
-    if (!sameBytes(restored, disks.get(id) ?? next)) faults.push(`${id} restores with other content`);
-    rmSync(restored);
-  }
-  return faults;
 }
