@@ -372,6 +372,13 @@ export interface DatabaseProblem {
   readonly message: string;
 }
 
+/** A setting of the database server with which less is kept than the program counts on. */
+export interface DatabaseWarning {
+  readonly setting: string;
+  readonly value: string;
+  readonly message: string;
+}
+
 export interface DatabaseCheck {
   /** Null where the file is so damaged that nothing more was done. */
   readonly job_id: string | null;
@@ -381,6 +388,8 @@ export interface DatabaseCheck {
   readonly found: number;
   /** The first of them. */
   readonly problems: readonly DatabaseProblem[];
+  /** Of a server; they make no check fail. */
+  readonly warnings: readonly DatabaseWarning[];
 }
 
 export interface DatabaseCopy {

@@ -4,7 +4,7 @@
 import { appendFileSync, closeSync, openSync, rmSync, writeFileSync, writeSync } from 'node:fs';
 import { isMainThread, Worker } from 'node:worker_threads';
 import Sqlite, { type Database, type Statement as Prepared } from 'better-sqlite3';
-import { ORDER, type Order, type Statement } from './statement.ts';
+import { type EmbeddedFault, ORDER, type Order, type Statement } from './statement.ts';
 
 /** Instead of the product's own limit, which would make a campaign last hours. */
 const BUSY_MS = 150;
@@ -26,7 +26,9 @@ function wrap(): void {
   for (const name of ['all', 'get', 'run'] as const) {
     const original = prepared[name];
     prepared[name] = function (this: Prepared, ...parameters: readonly unknown[]) {
-      return through(this.database, { text: this.source, writes: !this.readonly && !/^pragma/i.test(this.source) }, () => Reflect.apply(original, this, parameters));
+      return through(this.database, { text: this.source, writes: !this.readonly && !/^pragma/i.test(this.source) }, () =>
+        Reflect.apply(original, this, parameters),
+      );
     } as Prepared['all' & 'get' & 'run'];
   }
   const exec = Sqlite.prototype.exec;
@@ -63,37 +65,37 @@ function aside(work: () => void): void {
   }
 }
 
+/** What each does to the connection, before its statement; false when that could not be done. */
+const STRIKES: Readonly<Record<EmbeddedFault, (database: Database, filler: string) => boolean>> = {
+  held: ({ name }) => hold(name, HELD_MS) !== undefined,
+  locked: (database) => {
+    const release = holdLong(database);
+    if (release) relieve = release;
+    return release !== undefined;
+  },
+  'locked for good': (database) => holdLong(database) !== undefined,
+  full: (_, filler) => {
+    fill(filler);
+    relieve = () => rmSync(filler, { force: true });
+    return true;
+  },
+  'full for good': (_, filler) => fill(filler),
+  'read-only': (database) => database.pragma('query_only = ON') !== undefined,
+  unreadable: () => true,
+  slow: () => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, SLOW_MS) !== undefined,
+  killed: () => true,
+  'killed after': () => true,
+};
+
 function strike(database: Database): void {
   if (!order.strike) return;
   const { fault, filler, hit } = order.strike;
-  const met = (): void => writeFileSync(hit, '');
-  if (fault === 'killed') met();
+  if (!STRIKES[fault](database, filler)) return;
+  writeFileSync(hit, '');
   if (fault === 'killed') die();
-  if (fault === 'killed after') return met();
-  if (fault === 'slow') {
-    met();
-    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, SLOW_MS);
-  }
-  if (fault === 'full' || fault === 'full for good') {
-    met();
-    fill(filler);
-    if (fault === 'full') relieve = () => rmSync(filler, { force: true });
-  }
-  if (fault === 'read-only') {
-    met();
-    database.pragma('query_only = ON');
-  }
-  if (fault === 'unreadable') {
-    met();
-    if (database.inTransaction) database.exec('rollback');
-    throw new Sqlite.SqliteError('disk I/O error', 'SQLITE_IOERR_READ');
-  }
-  if (fault === 'held' || fault === 'locked' || fault === 'locked for good') {
-    if (fault !== 'held') database.pragma(`busy_timeout = ${BUSY_MS}`);
-    const release = hold(database.name, fault === 'held' ? HELD_MS : HOLDER_MS);
-    if (release) met();
-    if (release && fault === 'locked') relieve = release;
-  }
+  if (fault !== 'unreadable') return;
+  if (database.inTransaction) database.exec('rollback');
+  throw new Sqlite.SqliteError('disk I/O error', 'SQLITE_IOERR_READ');
 }
 
 function die(): never {
@@ -102,7 +104,7 @@ function die(): never {
 }
 
 /** To the last byte. */
-function fill(path: string): void {
+function fill(path: string): true {
   const file = openSync(path, 'w');
   for (let size = 1 << 20; size > 0; size = Math.floor(size / 2)) {
     try {
@@ -112,6 +114,13 @@ function fill(path: string): void {
     }
   }
   closeSync(file);
+  return true;
+}
+
+/** For longer than the program waits. */
+function holdLong(database: Database): (() => void) | undefined {
+  database.pragma(`busy_timeout = ${BUSY_MS}`);
+  return hold(database.name, HOLDER_MS);
 }
 
 /** Another connection takes the write lock and gives it back after so long, or when the answer is called. Undefined when the lock is not to be had. */

@@ -4,6 +4,7 @@ import type { BackupInput, BackupOutcome, JobWatch } from '../../app-interface.t
 import { type BackupJob, findBackupJob, selectBackupJobs, updateBackupJob } from '../../catalog/backup-jobs.ts';
 import type { BackupRepository } from '../../catalog/backup-repositories.ts';
 import { backupOfDiskKey } from '../../catalog/orphaned-backups.ts';
+import { checkServerSettings } from '../../catalog/server-settings.ts';
 import { findOrMakeVmContext, findVmContext, type NewVmContext, removeUnusedVmContext, type VmContext } from '../../catalog/vm-contexts.ts';
 import { isoTime, newId, timeOfId } from '../../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
@@ -51,6 +52,7 @@ export async function backup(
     ...(vm && { contextId: vm.context_id }),
   };
   const { result } = await runJob(environment, spec, watch, async (job) => {
+    for (const { message, setting } of await checkServerSettings(environment.catalog)) job.logger.log('warn', message, { setting });
     const disks = await job.step('open the sources', () => openDisks(input, (notice) => job.logger.log('warn', notice)));
     try {
       const row = choice.row ?? (await job.step('make the repository', choice.make));

@@ -6,6 +6,7 @@ import { type BackupJob, selectBackupJobs } from '../../catalog/backup-jobs.ts';
 import type { BackupRepository } from '../../catalog/backup-repositories.ts';
 import { checkChains, checkRows, checkStorage, type DatabaseFault } from '../../catalog/check-database.ts';
 import { listCopiedBackups, listCopiedDisks } from '../../catalog/copied-backups.ts';
+import { checkServerSettings } from '../../catalog/server-settings.ts';
 import { ChainkeepError, throwIfCancelled } from '../../plumbing/errors.ts';
 import type { DiskPlace } from '../../repository/layout.ts';
 import type { Repository } from '../../repository/repository.ts';
@@ -29,9 +30,11 @@ interface Tally {
 export async function checkDatabase(environment: JobEnvironment, watch: JobWatch): Promise<DatabaseCheck> {
   const tally: Tally = { rows: 0, backups: 0, found: 0, problems: [] };
   await collect(tally, checkStorage(environment.catalog), watch.signal);
-  if (tally.found > 0) return { job_id: null, ...tally };
+  const warnings = await checkServerSettings(environment.catalog);
+  if (tally.found > 0) return { job_id: null, ...tally, warnings };
   const spec = { jobType: 'database', operation: 'check of the database' };
   const { jobId } = await runJob(environment, spec, watch, async (job) => {
+    for (const { message, setting } of warnings) job.logger.log('warn', message, { setting });
     await job.step('rows', () => lookAtRows(environment, job, tally));
     await job.step('chains', () => collect(tally, checkChains(environment.catalog), job.signal));
     for (const row of await environment.repositories.listRepositories()) {
@@ -39,7 +42,7 @@ export async function checkDatabase(environment: JobEnvironment, watch: JobWatch
     }
     for (const { message } of tally.problems) job.logger.log('error', message);
   });
-  return { job_id: jobId, ...tally };
+  return { job_id: jobId, ...tally, warnings };
 }
 
 async function lookAtRows({ catalog }: JobEnvironment, job: JobContext, tally: Tally): Promise<void> {
