@@ -15,6 +15,7 @@ import {
   type Kept,
   withApp,
 } from '../judge.ts';
+import { judgeRegistration } from './registration.ts';
 import { backupOf, type Step, type Story } from './story.ts';
 
 /** Names of the jobs that there were before, and hashes of the files of what was completed. */
@@ -33,6 +34,7 @@ export function judgeKill(story: Story, step: Step, before: Before, ended: boole
   return attempt('after the kill', () =>
     withApp(story.user.home, async (app) => {
       const settled = [...(await judgeJobs(app)), ...(await judgeKilledJob(app, step, ended))];
+      if (step.registers !== undefined) settled.push(...(await judgeRegistration(app, step.registers, story.next, ended)));
       const kept = await stillKept(app, step);
       const ids = kept.map(({ id }) => id);
       const lost = judgeUnchanged(before.files, story.user.home, ids);

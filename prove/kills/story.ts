@@ -1,4 +1,5 @@
-// The reference story: a full, three incrementals, a differential, a delete of it. Each step's state is kept, so that it can be killed many times.
+// The reference story: a full, three incrementals, a differential, a second repository, a delete. Each step's state is kept, so that it can be
+// killed many times.
 // It must not kill anything: it runs once, untouched, and its points are counted on the way.
 
 import { cpSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
@@ -22,9 +23,10 @@ export interface Step {
   readonly kept: readonly Kept[];
   /** How many jobs there were before it. */
   readonly jobs: number;
-  /** The disk that it backs up, or the backup that it deletes. */
+  /** The disk that it backs up, the backup that it deletes, or the folder that it makes a repository. */
   readonly makes?: string;
   readonly deletes?: string;
+  readonly registers?: string;
   readonly points: readonly Point[];
 }
 
@@ -60,9 +62,13 @@ export class Story {
       kept.push({ id: await this.#newest(), disk });
     }
     const id = await this.#newest();
+    const after = { state: this.#save(TYPES.length), kept: [...kept], jobs: TYPES.length };
+    const registers = this.path('new/place');
+    const add = ['repo', 'add', 'second', '--path', registers, '--quiet'];
+    steps.push({ ...after, name: 'repo add', args: add, registers, points: await countPoints(user, add) });
+    this.putBack(after.state);
     const args = ['delete', id, '--quiet'];
-    const before = { name: 'delete', args, state: this.#save(TYPES.length), kept: [...kept], jobs: TYPES.length, deletes: id };
-    steps.push({ ...before, points: await countPoints(user, args) });
+    steps.push({ ...after, name: 'delete', args, deletes: id, points: await countPoints(user, args) });
     this.steps = steps;
     writeFileSync(this.next, Buffer.concat([change(content, random), random.bytes(3 * MIB)]));
     writeFileSync(this.large, Buffer.concat([change(content, random), random.bytes(3 * MIB)]));
@@ -80,7 +86,7 @@ export class Story {
 
   /** The home as it was before the step. */
   putBack(state: string): void {
-    rmSync(this.user.home, { recursive: true, force: true });
+    for (const folder of [this.user.home, this.path('new')]) rmSync(folder, { recursive: true, force: true });
     cpSync(state, this.user.home, { recursive: true });
   }
 
