@@ -30,6 +30,10 @@ export function findBackupCopy(catalog: Catalog, backupId: string, repositoryId:
   return selectOne(catalog, BACKUP_COPIES, sql`where source_backup_id = ${backupId} and repository_id = ${repositoryId}`);
 }
 
+export function findBackupCopyById(catalog: Catalog, id: string): Promise<BackupCopy | undefined> {
+  return selectOne(catalog, BACKUP_COPIES, sql`where id = ${id}`);
+}
+
 export function insertBackupCopy(
   catalog: Catalog,
   copy: Pick<BackupCopy, 'id' | 'source_backup_id' | 'repository_id' | 'file_path'> & Partial<BackupCopy>,

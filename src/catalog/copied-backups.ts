@@ -1,10 +1,11 @@
 // Which backups a repository holds by the catalog's word: those whose row names it, and copies of others.
 // It must not write either table.
 
+import { BACKUP_JOBS, type BackupJob } from './backup-jobs.ts';
 import type { Catalog } from './catalog.ts';
 import { integer, text } from './column.ts';
 import { sql } from './sql.ts';
-import { query } from './table.ts';
+import { columnList, query } from './table.ts';
 
 interface Place {
   readonly vmContextId: string;
@@ -35,4 +36,21 @@ export async function listCopiedBackups(catalog: Catalog, repositoryId: string, 
       and j.vm_context_id = ${place.vmContextId} and j.disk_id = ${place.diskId}`,
   );
   return new Set(rows.map((row) => row.id));
+}
+
+/** A completed copy, and the backup that it is one of. */
+export interface CopiedBackup {
+  readonly copyId: string;
+  readonly backup: BackupJob;
+}
+
+/** The completed copies that rest in this repository, with what the catalog knows of their backups. */
+export async function selectCopiedBackups(catalog: Catalog, repositoryId: string): Promise<readonly CopiedBackup[]> {
+  const rows = await query(
+    catalog,
+    { ...BACKUP_JOBS.columns, copy_id: text(64) },
+    sql`select ${columnList(BACKUP_JOBS, 'j.')}, c.id as copy_id from backup_copies c join backup_jobs j on j.id = c.source_backup_id
+      where c.repository_id = ${repositoryId} and c.status = 'completed'`,
+  );
+  return rows.map(({ copy_id: copyId, ...backup }) => ({ copyId, backup }));
 }

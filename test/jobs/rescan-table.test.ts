@@ -1,12 +1,12 @@
 // Each line of the table of outcomes in the guide, made and judged: the table is the test's own list of cases.
 
-import { readFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { RescanOutcome } from '../../src/app-interface.ts';
 import type { BackupJob } from '../../src/catalog/backup-jobs.ts';
 import { isPlaceholder, MISSING, placeholderMessage } from '../../src/catalog/backup-marks.ts';
 import { changesOf, foundRow } from '../../src/jobs/kinds/rescan-rows.ts';
 import type { Sidecar } from '../../src/repository/sidecar-fields.ts';
+import { each, oneOf, readOutcomes } from './outcome-table.ts';
 import { newBackup, openRescanSite, type RescanSite, type Writer } from './rescan-site.ts';
 
 interface Line {
@@ -21,22 +21,13 @@ interface Line {
 const HEAD = '| sidecar | image and digests | row before | who makes it | counted as | row after |';
 
 function readTable(): readonly Line[] {
-  const page = readFileSync('docs/guide/07-rescan.md', 'utf8');
-  const lines = page.slice(page.indexOf(HEAD)).split('\n').slice(2);
-  const table = lines.slice(0, lines.indexOf('')).map((line) =>
-    line
-      .split('|')
-      .slice(1, -1)
-      .map((cell) => cell.trim()),
-  );
-  return table.flatMap(([sidecar = '', files = '', row = '', writer = '', counted = '', after = '']) =>
+  return readOutcomes(HEAD).flatMap(([sidecar = '', files = '', row = '', writer = '', counted = '', after = '']) =>
     each(files).flatMap((file) =>
       each(row).flatMap((state) => each(writer).map((who) => ({ sidecar, files: file, row: state, writer: who, counted, after }))),
     ),
   );
 }
 
-const each = (cell: string): readonly string[] => cell.split(', ');
 const CASES = readTable();
 
 describe('the table of outcomes', () => {
@@ -92,12 +83,6 @@ async function make(site: RescanSite, line: Line, backup: Sidecar): Promise<void
       { status: oneOf<'pending' | 'running' | 'failed' | 'cancelled'>(line.row, ['pending', 'running', 'failed', 'cancelled']) },
       writer,
     );
-}
-
-function oneOf<const Word extends string>(text: string, words: readonly Word[]): Word {
-  const found = words.find((word) => word === text);
-  if (found === undefined) throw new Error(`the table says "${text}" where it may say ${words.join(', ')}`);
-  return found;
 }
 
 function completedRow({ repositoryId }: RescanSite, sidecar: Sidecar): Partial<BackupJob> {

@@ -16,7 +16,7 @@ import type { Sidecar } from '../../repository/sidecar-fields.ts';
 import { type Outcome, type RowState, reconcile } from './reconcile.ts';
 import { findReplaced } from './replaced-backup.ts';
 import type { RescanRun } from './rescan.ts';
-import { enterCopy } from './rescan-copy.ts';
+import { settleCopy } from './rescan-copy.ts';
 import { applyHolds, type HeldRows, readHolds } from './rescan-holds.ts';
 import { changesOf, findMisfit, foundRow, placeholderRow } from './rescan-rows.ts';
 import type { Settled } from './rescan-tally.ts';
@@ -96,7 +96,8 @@ export class RescanBatch {
    */
   async #lookAgain(before: ReadonlyMap<string, BackupJob>): Promise<ReadonlySet<string>> {
     const doubtful = this.#items.filter(({ sidecar, damage, backupId }) => {
-      const completed = before.get(backupId)?.status === 'completed';
+      const known = before.get(backupId);
+      const completed = known !== undefined && (known.repository_id !== this.#run.row.id || known.status === 'completed');
       return sidecar || damage ? damage !== undefined || !completed : completed;
     });
     const moved = new Set<string>();
@@ -128,7 +129,8 @@ export class RescanBatch {
     const row = this.#rows.get(item.backupId);
     const own = damageOf(item);
     if (row && row.repository_id !== repository.id) {
-      return { report: item.sidecar ? await enterCopy(unit, item.sidecar, repository) : 'nothing', damage: own };
+      const { report, damage } = await settleCopy(unit, item, repository);
+      return { report, damage: [...damage, ...(item.protection?.damage ?? [])] };
     }
     const outcome = reconcile({
       sidecar: item.sidecar ? 'valid' : item.damage ? 'damaged' : 'absent',

@@ -4,6 +4,7 @@
 import type { JobWatch, RescanOutcome } from '../../app-interface.ts';
 import { listDisks, selectBackupJobs } from '../../catalog/backup-jobs.ts';
 import type { BackupRepository } from '../../catalog/backup-repositories.ts';
+import { listCopiedBackups, listCopiedDisks } from '../../catalog/copied-backups.ts';
 import { throwIfCancelled } from '../../plumbing/errors.ts';
 import { mapAhead } from '../../plumbing/map-ahead.ts';
 import { type DiskPlace, diskFolder } from '../../repository/layout.ts';
@@ -78,18 +79,21 @@ async function readDisks(run: RescanRun, { places, sidecarBytes }: RepositorySur
 
 /** Disks of which no file is left: only the catalog knows them. */
 async function findLostDisks(run: RescanRun, { places }: RepositorySurvey): Promise<void> {
-  const there = new Set(places.map(diskFolder));
-  for (const { vm_context_id, disk_id } of await listDisks(run.environment.catalog, run.row.id)) {
-    const place = { vmContextId: vm_context_id, diskId: disk_id };
-    if (there.has(diskFolder(place))) continue;
+  const looked = new Set(places.map(diskFolder));
+  const { catalog } = run.environment;
+  const own = (await listDisks(catalog, run.row.id)).map((disk) => ({ vmContextId: disk.vm_context_id, diskId: disk.disk_id }));
+  for (const place of [...own, ...(await listCopiedDisks(catalog, run.row.id))]) {
+    if (looked.has(diskFolder(place))) continue;
+    looked.add(diskFolder(place));
     const items = itemsOf(place, undefined, await idsInCatalog(run, place));
     for (let start = 0; start < items.length; start += BATCH) await settle(run, items.slice(start, start + BATCH));
   }
 }
 
-async function idsInCatalog({ environment, row }: RescanRun, place: DiskPlace): Promise<readonly string[]> {
-  const rows = await selectBackupJobs(environment.catalog, { ...place, repositoryId: row.id });
-  return rows.map(({ id }) => id);
+/** Of backups of this repository, and of copies in it that are complete. */
+async function idsInCatalog({ environment: { catalog }, row }: RescanRun, place: DiskPlace): Promise<readonly string[]> {
+  const rows = await selectBackupJobs(catalog, { ...place, repositoryId: row.id });
+  return [...rows.map(({ id }) => id), ...(await listCopiedBackups(catalog, row.id, place))];
 }
 
 async function settle(run: RescanRun, items: readonly Item[]): Promise<void> {

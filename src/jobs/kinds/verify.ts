@@ -2,9 +2,12 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { Damage, JobWatch, VerifyOutcome } from '../../app-interface.ts';
+import { findBackupCopyById, updateBackupCopy } from '../../catalog/backup-copies.ts';
 import { type BackupJob, findBackupJob, selectBackupJobs, updateBackupJob } from '../../catalog/backup-jobs.ts';
 import { MISSING } from '../../catalog/backup-marks.ts';
 import type { BackupRepository } from '../../catalog/backup-repositories.ts';
+import type { Catalog } from '../../catalog/catalog.ts';
+import { selectCopiedBackups } from '../../catalog/copied-backups.ts';
 import { listTrackedJobs } from '../../catalog/job-tracking.ts';
 import { withReading } from '../../control/reading.ts';
 import { isoTime } from '../../plumbing/clock.ts';
@@ -59,10 +62,10 @@ export async function verify(
 async function verifyScope(environment: JobEnvironment, scope: VerifyScope, quick: boolean, job: JobContext, tally: Tally): Promise<void> {
   const { repository } = await environment.repositories.openRepository(scope.row, job.logger);
   try {
-    const rows = await selectBackupJobs(environment.catalog, { repositoryId: scope.row.id, statuses: ['completed'] });
-    const places = scope.places ?? (await everyPlace(repository, rows));
+    const all = await everyBackup(environment.catalog, scope.row.id);
+    const places = scope.places ?? (await everyPlace(repository, all));
     for (const place of places) {
-      const expected = rows.filter((row) => row.vm_context_id === place.vmContextId && row.disk_id === place.diskId);
+      const expected = all.filter(({ row }) => row.vm_context_id === place.vmContextId && row.disk_id === place.diskId);
       const toVerify = { repositoryId: scope.row.id, place, expected, ...(scope.only ? { only: scope.only } : {}) };
       await verifyPlace(environment, repository, toVerify, quick, job, tally);
     }
@@ -71,11 +74,23 @@ async function verifyScope(environment: JobEnvironment, scope: VerifyScope, quic
   }
 }
 
+/** What the catalog says must be there. */
+interface Expected {
+  /** Of the backup; of a copy it belongs to another repository. */
+  readonly row: BackupJob;
+  readonly copyId: string | undefined;
+}
+
+async function everyBackup(catalog: Catalog, repositoryId: string): Promise<readonly Expected[]> {
+  const rows = await selectBackupJobs(catalog, { repositoryId, statuses: ['completed'] });
+  const copies = await selectCopiedBackups(catalog, repositoryId);
+  return [...rows.map((row) => ({ row, copyId: undefined })), ...copies.map(({ backup, copyId }) => ({ row: backup, copyId }))];
+}
+
 interface PlaceToVerify {
   readonly repositoryId: string;
   readonly place: DiskPlace;
-  /** What the catalog says must be there. */
-  readonly expected: readonly BackupJob[];
+  readonly expected: readonly Expected[];
   readonly only?: readonly string[];
 }
 
@@ -88,7 +103,7 @@ async function verifyPlace(
   tally: Tally,
 ): Promise<void> {
   const seen = new Set<string>();
-  const known = new Set(expected.map((row) => row.id));
+  const known = new Map(expected.map((one) => [one.row.id, one]));
   const run = {
     quick,
     signal: job.signal,
@@ -99,35 +114,35 @@ async function verifyPlace(
   };
   for await (const verified of repository.verifyDisk(place, run, only)) {
     seen.add(verified.backupId);
-    if (verified.damage.length > 0 && known.has(verified.backupId) && (await isDeleted(environment, verified.backupId))) continue;
+    const one = known.get(verified.backupId);
+    if (verified.damage.length > 0 && one && (await isDeleted(environment, one))) continue;
     tally.checked++;
     tally.clusters += verified.clusters;
     tally.bytes += verified.bytes;
-    const found = [...verified.damage, ...replaced(expected, verified)];
+    const found = [...verified.damage, ...replaced(one?.row, verified)];
     const good = found.length === 0;
     for (const damage of found) report(damage, job, tally);
-    await remember(environment, expected, verified.backupId, { good, quick });
+    await remember(environment, one, { good, quick });
   }
   // A backup that is gone leaves no trace in the repository; only the catalog knows that there was one.
-  for (const row of expected) {
-    if (seen.has(row.id) || (only && !only.includes(row.id)) || (await isDeleted(environment, row.id))) continue;
+  for (const one of expected) {
+    const { id } = one.row;
+    if (seen.has(id) || (only && !only.includes(id)) || (await isDeleted(environment, one))) continue;
     const missing = { code: 'BACKUP_NOT_FOUND', message: MISSING, guestOffset: null, length: null } as const;
-    report({ ...missing, backupId: row.id, affects: [row.id] }, job, tally);
-    await remember(environment, expected, row.id, { good: false, quick: false, problem: MISSING });
+    report({ ...missing, backupId: id, affects: [id] }, job, tally);
+    await remember(environment, one, { good: false, quick: false, problem: MISSING });
   }
 }
 
 /** Who stands on it does not fit on it any more, and is named by itself. */
-function replaced(expected: readonly BackupJob[], { backupId, contentRoot }: VerifiedBackup): NamedDamage[] {
-  const error = findReplaced(
-    expected.find((row) => row.id === backupId),
-    contentRoot,
-  );
+function replaced(row: BackupJob | undefined, { backupId, contentRoot }: VerifiedBackup): NamedDamage[] {
+  const error = findReplaced(row, contentRoot);
   return error ? [{ ...damageOf(error), backupId, affects: [backupId] }] : [];
 }
 
 /** Deletes go on while a verify runs, and what they take away is no damage. */
-async function isDeleted({ catalog }: JobEnvironment, backupId: string): Promise<boolean> {
+async function isDeleted({ catalog }: JobEnvironment, { row: { id: backupId }, copyId }: Expected): Promise<boolean> {
+  if (copyId !== undefined && !(await findBackupCopyById(catalog, copyId))) return true;
   if (!(await findBackupJob(catalog, backupId))) return true;
   const running = await listTrackedJobs(catalog, { statuses: ['running'] });
   if (!running.some((job) => job.job_type === 'delete' && job.metadata?.backup_id === backupId)) return false;
@@ -152,22 +167,19 @@ interface Verdict {
 }
 
 /** A passed quick look proves nothing about the data, so it does not count as a verification; damage always does. */
-async function remember(
-  { catalog, clock }: JobEnvironment,
-  expected: readonly BackupJob[],
-  id: string,
-  { good, quick, problem }: Verdict,
-): Promise<void> {
-  const row = expected.find((candidate) => candidate.id === id);
-  if ((good && quick) || !row) return;
-  const marked = problem ?? (good ? null : row.error_message);
+async function remember({ catalog, clock }: JobEnvironment, one: Expected | undefined, verdict: Verdict): Promise<void> {
+  const { good, quick, problem } = verdict;
+  if ((good && quick) || !one) return;
   const verified = { verified_at: isoTime(clock.now()), verification_status: good ? 'passed' : 'failed' } as const;
-  await updateBackupJob(catalog, id, { ...verified, error_message: marked });
+  // What else is known of it stays: a failed verify says nothing of why it was marked.
+  const marked = problem === undefined && !good ? verified : { ...verified, error_message: problem ?? null };
+  if (one.copyId === undefined) await updateBackupJob(catalog, one.row.id, marked);
+  else await updateBackupCopy(catalog, one.copyId, marked);
 }
 
-async function everyPlace(repository: Repository, rows: readonly BackupJob[]): Promise<DiskPlace[]> {
+async function everyPlace(repository: Repository, all: readonly Expected[]): Promise<DiskPlace[]> {
   const places = new Map((await repository.listDisks()).map((place) => [keyOf(place), place]));
-  for (const row of rows) {
+  for (const { row } of all) {
     const place = { vmContextId: row.vm_context_id, diskId: row.disk_id };
     places.set(keyOf(place), place);
   }
