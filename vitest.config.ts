@@ -8,7 +8,7 @@ const ON_BOTH_DATABASES = [
   'test/catalog/**/*.test.ts',
   'test/control/**/*.test.ts',
   'test/jobs/**/*.test.ts',
-  'test/flow/{main-flow,at-once,delete-waits,interrupted,jobs}.test.ts',
+  'test/flow/{main-flow,at-once,delete-waits,interrupted,jobs,database-check}.test.ts',
 ];
 /** Files of SQLite, and what only they have. */
 const ONLY_SQLITE = ['test/catalog/migrations.test.ts', 'test/control/owner.test.ts'];

@@ -26,6 +26,7 @@ const MOST_PLACES = 100;
 export async function* checkStorage(catalog: Catalog): AsyncGenerator<DatabaseFault> {
   if (catalog.dialect === 'mariadb') {
     for (const { table } of KNOWN_TABLES) yield* checkServerTable(catalog, table.name);
+    yield* checkServerReferences(catalog);
     return;
   }
   for (const row of await catalog.all(literal(`pragma integrity_check(${MOST_PLACES})`))) {
@@ -43,6 +44,30 @@ async function* checkServerTable(catalog: Catalog, table: string): AsyncGenerato
     if (type === 'error' || type === 'warning') yield { code: 'FILE_DAMAGED', table, key: null, message: String(message) };
   }
 }
+
+/** A copy is put back with the server's checks switched off; nothing looks at the references of its rows again. */
+async function* checkServerReferences(catalog: Catalog): AsyncGenerator<DatabaseFault> {
+  const references = await query(
+    catalog,
+    REFERENCE,
+    sql`select table_name as child, column_name as name, referenced_table_name as parent, referenced_column_name as parent_key
+      from information_schema.key_column_usage where table_schema = database() and referenced_table_name is not null
+      order by table_name, column_name`,
+  );
+  for (const { child, name, parent, parent_key } of references) {
+    const known = KNOWN_TABLES.find(({ table }) => table.name === child);
+    if (!known || !KNOWN_TABLES.some(({ table }) => table.name === parent)) continue;
+    const names = { child: literal(child), name: literal(`c.${name}`), parent: literal(parent), parentKey: literal(`p.${parent_key}`) };
+    const broken = await catalog.all(
+      sql`select ${literal(`c.${known.key}`)} as row_key from ${names.child} c left join ${names.parent} p on ${names.parentKey} = ${names.name}
+        where ${names.name} is not null and ${names.parentKey} is null limit ${MOST_PLACES}`,
+    );
+    const message = `${name} names a row of ${parent} that is not there`;
+    for (const { row_key } of broken) yield { code: 'REFERENCE_BROKEN', table: child, key: String(row_key), message };
+  }
+}
+
+const REFERENCE = { child: text(64), name: text(64), parent: text(64), parent_key: text(64) };
 
 /** Every value of every row, by the checks that it goes through when it is read. `onRows` hears how many were looked at. */
 export async function* checkRows(catalog: Catalog, onRows: (rows: number) => void): AsyncGenerator<DatabaseFault> {

@@ -3,7 +3,8 @@
 import { writeFileSync } from 'node:fs';
 import { expect } from 'vitest';
 import type { DatabaseCheck } from '../../src/app-interface.ts';
-import { noise, type ScratchHome, scratchHome } from './scratch-home.ts';
+import { onServer, rawSql } from '../catalog/scratch-catalog.ts';
+import { databaseOf, noise, type ScratchHome, scratchHome } from './scratch-home.ts';
 
 export const MIB = 1 << 20;
 
@@ -16,7 +17,13 @@ export async function openHome(backups = 1) {
     if (index > 0) writeFileSync(disk, noise(MIB, index + 5), { flag: 'r+' });
     ids.push((await user.backup(disk, 'vm')).backup_id);
   }
-  return { user, disk, ids, database: user.path('home/catalog.sqlite') };
+  const home = user.path('home');
+  const database = user.path('home/catalog.sqlite');
+  const { CHAINKEEP_DATABASE_URL: url, CHAINKEEP_DATABASE_PASSWORD: password } = databaseOf(home);
+  /** What another program would do to the database. */
+  const raw = async (statement: string): Promise<readonly unknown[]> =>
+    url === undefined ? rawSql(database, statement) : onServer({ url, password }, statement);
+  return { user, disk, ids, database, raw };
 }
 
 /** The answer of a check that finds something. */

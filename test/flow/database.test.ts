@@ -1,47 +1,13 @@
-import { existsSync, globSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+// What is of the embedded database alone: damage of its file, and copies of it.
+
+import { existsSync, readdirSync, readFileSync, statSync, writeFileSync } from 'node:fs';
 import Sqlite from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
-import type { DatabaseCheck } from '../../src/app-interface.ts';
 import { rawSql } from '../catalog/scratch-catalog.ts';
 import { MIB, openHome, problems } from './database-parts.ts';
 import { noise } from './scratch-home.ts';
 
-describe('database check', () => {
-  it('says that all is well, and how much that was', async () => {
-    const { user } = await openHome(2);
-    const check = await user.json<DatabaseCheck>('database', 'check');
-    expect(check).toMatchObject({ success: true, found: 0, problems: [], backups: 2 });
-    expect(check.rows).toBeGreaterThan(10);
-    expect((await user.run('database', 'check')).stdout).toContain('the database is sound');
-    expect((await user.jobs())[0]).toMatchObject({ job_type: 'database', status: 'completed' });
-  });
-
-  it('names backups that are on one side only or differ, and what rescan would change', async () => {
-    const { user, ids, database } = await openHome(3);
-    const [first = '', second = '', third = ''] = ids;
-    rawSql(database, `update backup_jobs set size_bytes = size_bytes + 1 where id = '${first}'`);
-    rawSql(database, `update backup_chains set latest_backup_id = '${second}'`);
-    rawSql(database, `delete from backup_jobs where id = '${third}'`);
-    for (const file of globSync(`**/${second}.json`, { cwd: user.folder })) rmSync(user.path(file));
-    const found = (await problems(user)).map(({ code, key }) => [code, key]).toSorted();
-    expect(found).toEqual([
-      ['BACKUP_DIFFERS', first],
-      ['BACKUP_MISSING', second],
-      ['BACKUP_UNLISTED', third],
-      ['CHAIN_DIFFERS', first],
-      ['CHAIN_DIFFERS', first],
-    ]);
-  });
-
-  it('names values that cannot be, references that lead nowhere, and repositories that cannot be asked', async () => {
-    const { user, database } = await openHome();
-    rawSql(database, `update job_tracking set metadata = '[1]'`);
-    rmSync(user.path('home/repositories/default/chainkeep-repository.json'));
-    const found = await problems(user);
-    expect(found.map(({ code }) => code).toSorted()).toEqual(['REPOSITORY_OFFLINE', 'ROW_INVALID']);
-    expect(found.find(({ code }) => code === 'ROW_INVALID')).toMatchObject({ table: 'job_tracking', key: expect.any(String) });
-  });
-
+describe('database check of the embedded database', () => {
   it('names references that lead nowhere', async () => {
     const { user, database } = await openHome();
     const file = new Sqlite(database);

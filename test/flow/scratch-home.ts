@@ -62,7 +62,7 @@ export interface RunningCommand {
 }
 
 /** In a run for MariaDB each home has a database of its own there. */
-function databaseOf(home: string): Readonly<Record<string, string>> {
+export function databaseOf(home: string): Readonly<Record<string, string>> {
   if (process.env.CHAINKEEP_TEST_DATABASE !== 'mariadb') return {};
   const { url, password } = inject('mariadb');
   const { hostname, port, username } = new URL(url);
