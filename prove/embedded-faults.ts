@@ -68,7 +68,7 @@ async function runCases(trial: Trial, folder: string, databaseDisk: string | und
       found.map((text) => `${command}, ${fault} at statement ${at} (${statement.text.slice(0, 60)}): ${text}`),
     );
   }
-  trial.note(`${met} times the fault was met`);
+  trial.note(`${met} times the fault was met, of ${possible.length} that are possible`);
 }
 
 function casesAt(command: Command, statement: Statement, at: number): readonly Case[] {

@@ -60,7 +60,8 @@ export function faultsAt(statement: Statement): readonly EmbeddedFault[] {
   const { text, writes } = statement;
   return EMBEDDED_FAULTS.filter((fault) => {
     if (fault === 'held' || fault === 'locked' || fault === 'locked for good') return takesLock(statement);
-    if (fault === 'full' || fault === 'full for good') return needsRoom(statement);
+    // After a statement that leaves nothing on the disk it is as it was before.
+    if (fault === 'full' || fault === 'full for good' || fault === 'killed after') return needsRoom(statement);
     if (fault === 'read-only') return writes || text.startsWith('begin');
     return true;
   });
