@@ -33,6 +33,7 @@ interface RunningJob {
 interface OpenJobContext {
   readonly context: JobContext;
   readonly metadata: () => Readonly<Record<string, unknown>>;
+  readonly isLeftUnended: () => boolean;
   /** One durable change of what the job log says of this job, after the lines before it. */
   readonly change: (work: (unit: Catalog) => Promise<void>) => Promise<void>;
   /** Waits for what is still being written. */
@@ -48,6 +49,7 @@ export function openJobContext(job: RunningJob): OpenJobContext {
   const progress = openProgress(job);
   const change = openChanges(job);
   let metadata = job.metadata;
+  let leftUnended = false;
   const context: JobContext = {
     jobId,
     signal: job.signal,
@@ -65,12 +67,15 @@ export function openJobContext(job: RunningJob): OpenJobContext {
       metadata = { ...metadata, ...values };
       await change((unit) => updateTrackedJob(unit, jobId, { metadata }));
     },
+    leaveUnended: () => {
+      leftUnended = true;
+    },
   };
   const close = async (): Promise<void> => {
     await progress.close();
     await events.close();
   };
-  return { context, metadata: () => metadata, change, close };
+  return { context, metadata: () => metadata, isLeftUnended: () => leftUnended, change, close };
 }
 
 function isForPeople(level: LogLevel): boolean {

@@ -33,6 +33,8 @@ export interface JobContext {
   setContextId(contextId: string): Promise<void>;
   /** Adds to the metadata of the job; durable when it resolves. */
   setMetadata(values: Readonly<Record<string, unknown>>): Promise<void>;
+  /** An error ends the job no more: what it has begun is between two sides, and whoever settles dead jobs (recover.ts) finishes or undoes it. */
+  leaveUnended(): void;
 }
 
 /** What the job log holds of an operation or the name of a step; names and paths in it may be longer than that. */

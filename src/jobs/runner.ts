@@ -22,7 +22,7 @@ export interface JobDependencies {
 
 /**
  * Answers what `run` answers. When `run` throws, the job ends as cancelled (CANCELLED) or failed, with the message and the code (`error_code` in the
- * metadata), and the error is thrown again. Throws CATALOG_FAILED when the beginning, a step or the end cannot be written to the job log, and
+ * metadata), and the error is thrown again; a job that was left unended stays as it is. Throws CATALOG_FAILED when the beginning, a step or the end cannot be written to the job log, and
  * JOB_LOST when another process has settled the job meanwhile.
  */
 export async function runJob<T>(
@@ -52,7 +52,7 @@ export async function runJob<T>(
       events.append({ level: isCancelled(error) ? 'info' : 'error', message: messageOf(error), attrs: errorAttrs(error), stepId: null });
       await open.close();
       // The error that ended the job must reach the caller, not the one of a job log that cannot be written. A lost job has ended already.
-      if (!isChainkeepError(error, 'JOB_LOST')) await end(failure(error, open.metadata())).catch(onFailure);
+      if (!isChainkeepError(error, 'JOB_LOST') && !open.isLeftUnended()) await end(failure(error, open.metadata())).catch(onFailure);
       throw error;
     }
     await open.close();

@@ -5,6 +5,7 @@ import type { BackupJob } from '../../catalog/backup-jobs.ts';
 import { deleteBackupJob, uncommitBackup } from '../../catalog/complete-backup.ts';
 import { silentLogger } from '../../plumbing/logger.ts';
 import type { Repository } from '../../repository/repository.ts';
+import type { JobContext } from '../job.ts';
 import { runJob } from '../runner.ts';
 import type { JobEnvironment } from './job-environment.ts';
 
@@ -17,7 +18,7 @@ export async function deleteBackup(
   dryRun: boolean,
   watch: JobWatch,
 ): Promise<DeleteOutcome> {
-  const { catalog, chains } = environment;
+  const { chains } = environment;
   const place = { vmContextId: backup.vm_context_id, diskId: backup.disk_id };
   const row = await environment.repositories.getRepository(backup.repository_id);
   if (dryRun) {
@@ -44,16 +45,7 @@ export async function deleteBackup(
         // Whoever takes the lease over from here on finishes the delete before he builds on this disk (recover.ts); who took it before is seen
         // by the guard, right before the sidecar goes.
         await job.setMetadata({ delete_begun: true });
-        await job.step('repository', () =>
-          repository.runDelete(plan, guard).catch(async (error: unknown) => {
-            // Why the delete failed must reach the user, also when the store cannot even be looked at any more.
-            await settleHalfDeleted(environment, repository, backup, error).catch((second: unknown) =>
-              job.logger.log('warn', 'what the delete has left could not be settled; verify names it', { error: second }),
-            );
-            throw error;
-          }),
-        );
-        await job.step('catalog', () => deleteBackupJob(catalog, backup.id));
+        await deleteOnBothSides(environment, { repository, backup, job }, () => repository.runDelete(plan, guard));
         return plan.freedBytes;
       });
     } finally {
@@ -63,8 +55,36 @@ export async function deleteBackup(
   return { job_id: jobId, backup_id: backup.id, freed_bytes: result };
 }
 
-/** A delete that failed behind the sidecar: the catalog must not go on calling it a backup, and the next run removes what is left. */
-async function settleHalfDeleted({ catalog }: JobEnvironment, repository: Repository, backup: BackupJob, error: unknown): Promise<void> {
+interface Deleting {
+  readonly repository: Repository;
+  readonly backup: BackupJob;
+  readonly job: JobContext;
+}
+
+/** The catalog must not go on calling it a backup when the repository has none any more: where it cannot be told so, the job does not end. */
+async function deleteOnBothSides(environment: JobEnvironment, deleting: Deleting, deleteFiles: () => Promise<void>): Promise<void> {
+  const { backup, job } = deleting;
+  const { catalog } = environment;
+  let filesAreGone = false;
+  try {
+    await job.step('repository', deleteFiles);
+    filesAreGone = true;
+    await job.step('catalog', () => deleteBackupJob(catalog, backup.id));
+  } catch (error) {
+    try {
+      if (filesAreGone) await deleteBackupJob(catalog, backup.id);
+      else await settleHalfDeleted(environment, deleting, error);
+    } catch (second) {
+      // Why the delete failed must reach the user, also when the store cannot even be looked at any more.
+      job.logger.log('warn', 'what the delete has left could not be settled yet; the next command does', { error: String(second) });
+      job.leaveUnended();
+    }
+    throw error;
+  }
+}
+
+/** A delete that failed behind the sidecar: the next run removes what is left. */
+async function settleHalfDeleted({ catalog }: JobEnvironment, { repository, backup }: Deleting, error: unknown): Promise<void> {
   const { sidecars, damaged } = await repository.readDisk({ vmContextId: backup.vm_context_id, diskId: backup.disk_id });
   if (damaged.has(backup.id) || sidecars.some((sidecar) => sidecar.backup_id === backup.id)) return;
   await uncommitBackup(catalog, backup.id, `its delete failed on the way: ${error instanceof Error ? error.message : String(error)}`);
