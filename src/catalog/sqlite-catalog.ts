@@ -16,6 +16,7 @@ export class SqliteCatalog implements Catalog {
    * what follows must happen in the same turn as the last look, or another transaction could begin in between.
    */
   #transaction: Promise<void> | undefined;
+  #waitsForDisk = true;
 
   constructor(connection: Database, clock: Clock) {
     this.#connection = connection;
@@ -30,14 +31,8 @@ export class SqliteCatalog implements Catalog {
 
   async run(statement: Sql, options?: RunOptions): Promise<number> {
     while (this.#transaction !== undefined) await this.#transaction;
-    if (options?.durable ?? true) return change(this.#connection, statement);
-    // NORMAL writes to the log without waiting for the disk: enough against a killed process, and what is durable later makes this durable too.
-    this.#connection.pragma('synchronous = NORMAL');
-    try {
-      return change(this.#connection, statement);
-    } finally {
-      this.#connection.pragma('synchronous = FULL');
-    }
+    this.#waitForDisk(options?.durable ?? true);
+    return change(this.#connection, statement);
   }
 
   async transaction<T>(work: (catalog: Catalog) => Promise<T>): Promise<T> {
@@ -59,8 +54,19 @@ export class SqliteCatalog implements Catalog {
     guarded(this.#connection, () => this.#connection.close());
   }
 
+  /**
+   * FULL: a commit is on the disk before the next step is taken. NORMAL writes to the log without waiting for the disk: enough against a killed
+   * process, and what is durable later makes this durable too. Asked for before each change, so that no failure on the way leaves the wrong one.
+   */
+  #waitForDisk(wait: boolean): void {
+    if (wait === this.#waitsForDisk) return;
+    guarded(this.#connection, () => this.#connection.pragma(`synchronous = ${wait ? 'FULL' : 'NORMAL'}`));
+    this.#waitsForDisk = wait;
+  }
+
   async #inTransaction<T>(work: (catalog: Catalog) => Promise<T>): Promise<T> {
     const connection = this.#connection;
+    this.#waitForDisk(true);
     // IMMEDIATE: a transaction that begins by reading could not become a writer once another process has written.
     guarded(connection, () => connection.exec('begin immediate'));
     const inside = insideTransaction(connection, this.clock);
@@ -105,7 +111,6 @@ function configure(connection: Database): void {
   connection.pragma('foreign_keys = ON');
   // The mode is a property of the file: changing it needs the file for oneself, so only the first process does.
   if (connection.pragma('journal_mode', { simple: true }) !== 'wal') connection.pragma('journal_mode = WAL');
-  // FULL: a commit is on the disk before the next step is taken. NORMAL would lose the last commits in a power cut.
   connection.pragma('synchronous = FULL');
 }
 

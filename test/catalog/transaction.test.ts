@@ -94,7 +94,7 @@ describe('a transaction', () => {
 });
 
 describe.skipIf(ON_MARIADB)('what is durable', () => {
-  it('the settings of the connection: foreign keys, a write-ahead log, full synchronisation again after a line that need not be', async () => {
+  it('the settings of the connection: foreign keys, a write-ahead log, full synchronisation for whatever follows a line that need not be', async () => {
     const { catalog } = await openScratch();
     const pragmas = async () => [
       await catalog.all(sql`pragma foreign_keys`),
@@ -103,11 +103,18 @@ describe.skipIf(ON_MARIADB)('what is durable', () => {
     ];
     const expected = [[{ foreign_keys: 1 }], [{ journal_mode: 'wal' }], [{ synchronous: 2 }]];
     expect(await pragmas()).toEqual(expected);
-    await update(catalog, SETTINGS, { value: {} }, sql`name = 'x'`, { durable: false });
-    await catalog
-      .run({ sql: 'insert into settings (name, value) values (1, 2, 3)', parameters: [] }, { durable: false })
-      .catch(() => undefined);
-    expect(await pragmas()).toEqual(expected);
+    const line = () => update(catalog, SETTINGS, { value: {} }, sql`name = 'x'`, { durable: false });
+    const refused = () =>
+      catalog
+        .run({ sql: 'insert into settings (name, value) values (1, 2, 3)', parameters: [] }, { durable: false })
+        .catch(() => undefined);
+    for (const before of [line, refused]) {
+      await before();
+      await update(catalog, SETTINGS, { value: {} }, sql`name = 'x'`);
+      expect(await pragmas()).toEqual(expected);
+      await before();
+      await catalog.transaction(async (unit) => expect(await unit.all(sql`pragma synchronous`)).toEqual(expected[2]));
+    }
   });
 });
 
