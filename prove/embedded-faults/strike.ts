@@ -128,12 +128,13 @@ function hold(path: string, milliseconds: number): (() => void) | undefined {
   const state = new Int32Array(new SharedArrayBuffer(8));
   const worker = new Worker(new URL('./lock-holder.ts', import.meta.url), { workerData: { path, milliseconds, state }, env: {} });
   worker.unref();
-  Atomics.wait(state, 0, 0);
+  // A thread that cannot be started says nothing: then the fault is not met.
+  Atomics.wait(state, 0, 0, HOLDER_MS);
   if (state[0] !== 1) return undefined;
   return () => {
     relieve = () => undefined;
     Atomics.store(state, 1, 1);
     Atomics.notify(state, 1);
-    Atomics.wait(state, 0, 1);
+    Atomics.wait(state, 0, 1, HOLDER_MS);
   };
 }
