@@ -83,8 +83,9 @@ async function attack(story: Story, { command, fault, at }: Case): Promise<{ rea
   const ended = await story.run(command, { strike: { fault, at, hit, filler } });
   const met = existsSync(hit);
   rmSync(filler, { force: true });
-  const due = [...story.disks.keys()].slice(0, command === 'delete' ? 1 : 2);
-  const afterwards = await story.app((app) => judgeAfterwards(app, { ...story, due }, ended));
+  const [full = '', incremental = ''] = story.disks.keys();
+  const expected = command === 'delete' ? { due: [full], deletes: incremental } : { due: [full, incremental], deletes: undefined };
+  const afterwards = await story.app((app) => judgeAfterwards(app, { ...story, ...expected }, ended));
   return { met, faults: [...judgeEnd(fault, met, ended), ...afterwards] };
 }
 

@@ -15,6 +15,8 @@ export interface Attacked {
   readonly next: Buffer;
   /** Those that must still be there. */
   readonly due: readonly string[];
+  /** The one that must not be there any more when the command ended well. */
+  readonly deletes: string | undefined;
 }
 
 /** Either done, or one line that says why not and one of advice. */
@@ -37,8 +39,10 @@ export async function judgeAfterwards(app: App, scene: Attacked, { code, stdout 
   const newest = await backUp(app, scene.source, 'auto');
   const there = (await completedBackups(app)).map(({ backup_id: id }) => id);
   const lost = [...scene.due, ...made, newest].filter((id) => !there.includes(id)).map((id) => `${id} is gone`);
+  const kept = code === 0 && scene.deletes !== undefined && there.includes(scene.deletes) ? ['what was deleted is there'] : [];
   return [
     ...settled,
+    ...kept,
     ...(await judgeJobs(app)),
     ...lost,
     ...(await judgeContents(app, scene, there)),

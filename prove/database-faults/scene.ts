@@ -100,15 +100,26 @@ export async function setScene(server: MortalServer, folder: string, random: Ran
   }
 }
 
+export const COMMANDS = ['backup', 'delete'] as const;
+export type Command = (typeof COMMANDS)[number];
+
+export function argumentsOf({ source, disks }: Scene, command: Command): readonly string[] {
+  const [only = ''] = disks.keys();
+  return command === 'backup' ? ['backup', source, '--vm', 'vm'] : ['delete', only];
+}
+
 function open(server: MortalServer, database: string, home: string): Promise<App> {
   return openApp({ home, databaseUrl: server.url(database), databasePassword: new Secret(server.password) });
 }
 
 /** What the command said, and everything that must be true once the server is there again. */
-export async function judge({ server, database, user, source, disks, next }: Scene, ended: Ended): Promise<readonly string[]> {
+export async function judge(scene: Scene, command: Command, ended: Ended): Promise<readonly string[]> {
+  const { server, database, user, source, disks, next } = scene;
+  const [only] = disks.keys();
+  const expected = command === 'delete' ? { due: [], deletes: only } : { due: [...disks.keys()], deletes: undefined };
   const app = await open(server, database, user.home);
   try {
-    return [...judgeWords(ended), ...(await judgeAfterwards(app, { home: user.home, source, disks, next, due: [...disks.keys()] }, ended))];
+    return [...judgeWords(ended), ...(await judgeAfterwards(app, { home: user.home, source, disks, next, ...expected }, ended))];
   } finally {
     await app.close();
   }
