@@ -3,7 +3,8 @@
 
 import type { ErrorCode } from '../src/plumbing/errors.ts';
 import { ChainkeepError } from '../src/plumbing/errors.ts';
-import { type FaultPlan, faultyStore, type StoreOperation } from '../src/store/testing/faulty-store.ts';
+import { type FaultPlan, faultyStore } from '../src/store/testing/faulty-store.ts';
+import type { StoreOperation } from '../src/store/wrap/around-store.ts';
 import type { Campaign, Trial } from './campaign.ts';
 import { judgeStore, type StepOutcome } from './faults/judge-store.ts';
 import { runStep, type Scene, STEPS, type Step, type StoreStory, tellStoreStory } from './faults/store-story.ts';

@@ -23,4 +23,6 @@ export interface DirectAppend {
   readonly next: BigInt64Array<SharedArrayBuffer>;
   /** A thread's write failed: the sink refuses to finish from now on, and answers the error to report. */
   fail(error: unknown): Promise<unknown>;
+  /** There where the store may become limited: answers until when threads are given no more work, after what they have claimed so far. */
+  pace?(): Promise<void> | undefined;
 }

@@ -7,6 +7,8 @@ export interface ByteSource {
   readonly name: string;
   /** A file descriptor that any thread of this process may `pread` from; absent where bytes come over a socket or through a wrapper. */
   readonly fd?: number;
+  /** There where the store may become limited: answers until when no thread is told to read so many bytes through `fd`. */
+  pace?(bytes: number): Promise<void> | undefined;
   /** Fills the whole buffer from `offset`, or throws; never a short read. */
   read(buffer: Uint8Array, offset: number): Promise<void>;
   close(): Promise<void>;

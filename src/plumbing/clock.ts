@@ -28,6 +28,11 @@ export function randomToken(length: number): string {
   return token;
 }
 
+/** From 0 to 1, without 1: for pauses that must not be the same for everybody. */
+export function randomFraction(): number {
+  return randomBytes(4).readUInt32LE() / 2 ** 32;
+}
+
 let newest = 0;
 
 /**

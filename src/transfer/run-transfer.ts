@@ -9,7 +9,16 @@ import { ChainkeepError, throwIfCancelled } from '../plumbing/errors.ts';
 import { threadCount } from './idle-workers.ts';
 import { allocateShared } from './served-io.ts';
 import { TransferThread } from './transfer-thread.ts';
-import type { ExpectedUse, OutputSetup, Unit, UnitResult, WorkerFailure, WriteTarget } from './unit.ts';
+import {
+  type ExpectedUse,
+  type OutputSetup,
+  PIECE,
+  PIECE_NUMBERS,
+  type Unit,
+  type UnitResult,
+  type WorkerFailure,
+  type WriteTarget,
+} from './unit.ts';
 
 /** Where a transfer writes to. */
 export type TransferOutput =
@@ -147,10 +156,25 @@ class TransferRun {
   }
 
   async #give(order: readonly Unit[]): Promise<void> {
+    await this.#pace(order);
     const thread = await this.#freeThread();
     const reached = this.#reached();
     for (const unit of order) this.#reachedAt.set(unit.seq, reached);
     thread.give(order);
+  }
+
+  /** What threads do by themselves is slowed down here, where a store asks for it; a failure must not wait for it. */
+  async #pace(order: readonly Unit[]): Promise<void> {
+    const { output, sources } = this.#options;
+    const waits = [output.kind === 'image' ? output.sink.direct?.pace?.() : undefined];
+    for (const [index, bytes] of bytesBySource(order)) waits.push(sources.at(index)?.pace?.(bytes));
+    if (waits.every((wait) => wait === undefined)) return;
+    let free = false;
+    const all = Promise.all(waits).finally(() => {
+      free = true;
+      this.#wake?.();
+    });
+    await Promise.all([all, this.#until(() => free)]);
   }
 
   #freeThread(): Promise<TransferThread> | TransferThread {
@@ -220,6 +244,20 @@ class TransferRun {
       this.#wake = undefined;
     }
   }
+}
+
+/** Of each byte source, the stored bytes that the units read. */
+function bytesBySource(units: readonly Unit[]): ReadonlyMap<number, number> {
+  const bytes = new Map<number, number>();
+  for (const { pieces } of units) {
+    for (let at = 0; at < pieces.length; at += PIECE_NUMBERS) {
+      const source = pieces[at + PIECE.SOURCE] ?? -1;
+      if (source < 0) continue;
+      const stored = pieces[at + PIECE.STORED_LENGTH] || (pieces[at + PIECE.LENGTH] ?? 0);
+      bytes.set(source, (bytes.get(source) ?? 0) + stored);
+    }
+  }
+  return bytes;
 }
 
 function cancelled(signal: AbortSignal | undefined): unknown {

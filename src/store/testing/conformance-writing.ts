@@ -167,7 +167,7 @@ export function writingBehaviours(subject: Subject): void {
 
 async function runDirectWriter(input: DirectWriterInput): Promise<readonly number[]> {
   const worker = new Worker(new URL('./direct-writer.ts', import.meta.url), { workerData: input });
-  const [offsets] = await once(worker, 'message');
-  await once(worker, 'exit');
+  // Both at once: a thread that ends right behind its message would not be heard by who begins to listen after it.
+  const [[offsets]] = await Promise.all([once(worker, 'message'), once(worker, 'exit')]);
   return offsets;
 }

@@ -5,23 +5,7 @@ import type { ByteSink } from '../../plumbing/byte-sink.ts';
 import type { ByteSource } from '../../plumbing/byte-source.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
 import type { BlobInfo, BlobStore } from '../blob-store.ts';
-
-export type StoreOperation =
-  | 'list'
-  | 'stat'
-  | 'open'
-  | 'read'
-  | 'put'
-  | 'append'
-  | 'finish'
-  | 'abort'
-  | 'delete'
-  | 'protect'
-  | 'protectionOf'
-  | 'release'
-  | 'sweep'
-  | 'capacity'
-  | 'now';
+import type { StoreOperation } from '../wrap/around-store.ts';
 
 export interface FaultPlan {
   /** Which operation fails; the first is 1. */
