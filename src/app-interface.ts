@@ -57,8 +57,13 @@ export interface RepositoryView {
 export interface SelfTestStep {
   readonly name: string;
   readonly ok: boolean;
+  /** It works, and there is something to know or to change. */
+  readonly warning: boolean;
   readonly duration_ms: number;
   readonly message: string;
+  readonly advice: string | null;
+  /** Only of the steps that measure. */
+  readonly bytes_per_second?: number;
 }
 
 export interface BackupView {
@@ -310,6 +315,7 @@ export interface UpdateRepositoryInput extends GivenSettings {
 
 export interface TestPlaceInput extends GivenSettings {
   readonly type: string;
+  readonly retention?: boolean;
 }
 
 export interface KeyRotation {
@@ -330,7 +336,8 @@ export interface App {
   showRepository(nameOrId: string): Promise<RepositoryView>;
   /** As the catalog knows it; `refresh` asks the stores. */
   storageOfRepositories(options: { readonly refresh: boolean }): Promise<readonly RepositoryView[]>;
-  testRepository(nameOrId: string): Promise<readonly SelfTestStep[]>;
+  /** `retention`: also where a locked test file stays until its date. */
+  testRepository(nameOrId: string, options?: { readonly retention: boolean }): Promise<readonly SelfTestStep[]>;
   /** Of a place that is not registered; nothing remains there. */
   testPlace(input: TestPlaceInput): Promise<readonly SelfTestStep[]>;
   /** Makes the rows of its backups what its files say. */

@@ -104,8 +104,8 @@ class ChainkeepApp implements view.App {
     return (await import('./app-repositories.ts')).storageOfRepositories(await this.#open(), options.refresh);
   }
 
-  async testRepository(nameOrId: string): Promise<readonly view.SelfTestStep[]> {
-    return (await this.#open()).repositories.testRepository(nameOrId);
+  async testRepository(nameOrId: string, options = { retention: false }): Promise<readonly view.SelfTestStep[]> {
+    return (await this.#open()).repositories.testRepository(nameOrId, options);
   }
 
   async testPlace(input: view.TestPlaceInput): Promise<readonly view.SelfTestStep[]> {

@@ -58,13 +58,19 @@ export async function registerRepository(context: RepositoryContext, input: NewR
 }
 
 /** Every behaviour that backups need, tried in a place that is not registered; nothing remains there. */
-export async function testPlace(context: RepositoryContext, type: string, given: GivenConfig): Promise<readonly SelfTestStep[]> {
+export async function testPlace(
+  context: RepositoryContext,
+  type: string,
+  given: GivenConfig & { readonly retention?: boolean },
+): Promise<readonly SelfTestStep[]> {
   const parsed = await parseStoreConfig(type, given);
   const made: Undo[] = [];
   const store = await reachPlace(context, parsed, made);
   try {
     await inspectPlace({ store, installationId: await context.installationId(), takeOver: false });
-    return await selfTest(store, context.clock, selfTestName(await currentOwner(context.catalog)));
+    const name = selfTestName(await currentOwner(context.catalog));
+    const { retention = false } = given;
+    return await selfTest(store, { clock: context.clock, name, immutable: parsed.immutable !== undefined, retention });
   } finally {
     await store.close();
     await takeAllBack(made, silentLogger);

@@ -91,7 +91,7 @@ export class RepositoryManager {
   }
 
   /** Writes files of its own and removes them: refused where the marker is not there, or belongs to another installation. */
-  async testRepository(nameOrId: string): Promise<readonly SelfTestStep[]> {
+  async testRepository(nameOrId: string, options: { readonly retention: boolean }): Promise<readonly SelfTestStep[]> {
     const row = await this.getRepository(nameOrId);
     const { repository } = await this.openRepository(row, silentLogger);
     await repository.close();
@@ -100,14 +100,14 @@ export class RepositoryManager {
     try {
       const owner = await currentOwner(this.#catalog);
       await removeSelfTestLeftovers(store, owner, this.#context.clock);
-      return await selfTest(store, this.#context.clock, selfTestName(owner));
+      return await selfTest(store, { clock: this.#context.clock, name: selfTestName(owner), immutable: row.is_immutable, ...options });
     } finally {
       await store.close();
     }
   }
 
   /** The same for a place that is not registered; nothing remains there. */
-  async testPlace(type: string, given: GivenConfig): Promise<readonly SelfTestStep[]> {
+  async testPlace(type: string, given: GivenConfig & { readonly retention?: boolean }): Promise<readonly SelfTestStep[]> {
     const { testPlace } = await import('./register-repository.ts');
     return testPlace(this.#context, type, given);
   }

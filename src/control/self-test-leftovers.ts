@@ -5,7 +5,7 @@ import { createHash } from 'node:crypto';
 import type { Owner } from '../catalog/owner-fields.ts';
 import { type Clock, randomToken } from '../plumbing/clock.ts';
 import type { BlobStore } from '../store/blob-store.ts';
-import { SELF_TEST_PREFIX } from '../store/self-test.ts';
+import { removeOne, SELF_TEST_PREFIX } from '../store/self-test.ts';
 import { isProvablyDead } from './owner.ts';
 
 /** No self-test takes as long; what is older was left by a machine that nothing is known of. */
@@ -27,7 +27,7 @@ export async function removeSelfTestLeftovers(store: BlobStore, owner: Owner, cl
   for (const [folder, newest] of folders) {
     if (!isOver(folder, newest, owner, clock)) continue;
     const prefix = `${SELF_TEST_PREFIX}${folder}/`;
-    for await (const { name } of store.list(prefix)) await store.delete(name);
+    for await (const { name } of store.list(prefix)) await removeOne(store, name);
   }
 }
 

@@ -28,9 +28,9 @@ export function randomToken(length: number): string {
   return token;
 }
 
-/** From 0 to 1, without 1: for pauses that must not be the same for everybody. */
+/** A number from 0 up to 1, for the jitter of repetitions. */
 export function randomFraction(): number {
-  return randomBytes(4).readUInt32LE() / 2 ** 32;
+  return randomBytes(4).readUInt32BE() / 2 ** 32;
 }
 
 let newest = 0;

@@ -1,19 +1,19 @@
 // `repo`: the places where backups rest.
 
 import { Command, Option } from 'commander';
-import type { RepositoryView, SelfTestStep } from '../../app-interface.ts';
+import type { RepositoryView } from '../../app-interface.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
-import { cliContext, exitAsFailed, printAnswer, printDone } from '../cli-context.ts';
+import { cliContext, printAnswer, printDone } from '../cli-context.ts';
 import { collect } from '../option-values.ts';
-import { hasRepositoryConfig, type RepositoryConfigOptions, readRepositoryConfig } from '../repository-config.ts';
+import { type RepositoryConfigOptions, readRepositoryConfig } from '../repository-config.ts';
 import { safeText } from '../safe-text.ts';
 import { formatSize } from '../size-text.ts';
 import { renderFields, renderTable } from '../table.ts';
-import { formatDuration, formatTime } from '../time-text.ts';
+import { formatTime } from '../time-text.ts';
 import { withApp } from '../with-app.ts';
+import { REPOSITORY_TYPES, withConfigOptions } from './repo-config-options.ts';
 import { rescanCommand } from './repo-rescan.ts';
-
-const TYPES = ['local', 'nfs', 'cifs', 'smb', 's3', 'azure'];
+import { testCommand } from './repo-test.ts';
 
 interface AddOptions extends RepositoryConfigOptions {
   readonly type: string;
@@ -33,19 +33,11 @@ export function repoCommand(): Command {
     .addCommand(rescanCommand());
 }
 
-function withConfigOptions(command: Command): Command {
-  return command
-    .option('--path <dir>', 'folder of a local repository')
-    .option('--config <file>', 'settings as a JSON object, secrets too; - reads stdin')
-    .addOption(new Option('--set <key=value>', 'one setting, no secret; may be repeated').argParser(collect))
-    .addOption(new Option('--secret <key=reference>', 'a secret from env:VAR or file:PATH; may be repeated').argParser(collect));
-}
-
 function addCommand(): Command {
   return withConfigOptions(new Command('add'))
     .description('register a repository; a folder that is one already is registered under its own id')
     .argument('<name>', 'what it is called here')
-    .addOption(new Option('--type <type>', 'kind of store').choices(TYPES).default('local'))
+    .addOption(new Option('--type <type>', 'kind of store').choices(REPOSITORY_TYPES).default('local'))
     .option('--take-over', 'become the owner of a repository of another installation')
     .action(async (name: string, options: AddOptions, command: Command) => {
       const context = cliContext(command);
@@ -113,40 +105,6 @@ function renderRepository(repository: RepositoryView): string {
     'last check': formatTime(storage.last_check_at),
     created: formatTime(repository.created_at),
   });
-}
-
-interface TestOptions extends RepositoryConfigOptions {
-  readonly type?: string;
-}
-
-function testCommand(): Command {
-  return withConfigOptions(new Command('test'))
-    .description('a self-test of its store, with files of our own; with --type and settings of a place that is not registered')
-    .argument('[name]', 'its name or id')
-    .addOption(new Option('--type <type>', 'kind of store').choices(TYPES))
-    .action(async (name: string | undefined, options: TestOptions, command: Command) => {
-      const context = cliContext(command);
-      const given = options.type !== undefined || hasRepositoryConfig(options);
-      if ((name === undefined) !== given)
-        throw new ChainkeepError('USAGE', 'give the name of a repository, or --type and the settings of a place');
-      const input = { type: options.type ?? 'local', ...readRepositoryConfig(options) };
-      const steps = await withApp(context, (app) => (name === undefined ? app.testPlace(input) : app.testRepository(name)));
-      const success = steps.every((step) => step.ok);
-      printAnswer(context, { success, steps }, () => renderSteps(steps));
-      if (!success) exitAsFailed();
-    });
-}
-
-function renderSteps(steps: readonly SelfTestStep[]): string {
-  return renderTable(
-    [
-      { title: 'STEP', cell: (row) => row.name },
-      { title: 'RESULT', cell: (row) => (row.ok ? 'ok' : 'FAILED') },
-      { title: 'TIME', cell: (row) => formatDuration(row.duration_ms), side: 'right' },
-      { title: 'MESSAGE', cell: (row) => row.message },
-    ],
-    steps,
-  );
 }
 
 function storageCommand(): Command {

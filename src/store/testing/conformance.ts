@@ -3,6 +3,7 @@
 
 import { afterEach, beforeEach, describe } from 'vitest';
 import type { BlobStore } from '../blob-store.ts';
+import { sharedBehaviours } from './conformance-behaviours.ts';
 import { createOnlyBehaviours } from './conformance-create-only.ts';
 import { namingBehaviours } from './conformance-naming.ts';
 import { protectionBehaviours } from './conformance-protection.ts';
@@ -35,6 +36,7 @@ export function storeConformance(name: string, makeStore: () => Promise<StoreUnd
       await current?.store.close();
       await current?.dispose();
     });
+    describe('what the self-test tries', () => sharedBehaviours(subject));
     describe('writing', () => writingBehaviours(subject));
     describe('create only and replace', () => createOnlyBehaviours(subject));
     describe('reading', () => readingBehaviours(subject));
