@@ -54,6 +54,17 @@ export interface RepositoryView {
   readonly created_at: string;
 }
 
+export interface StorageView extends RepositoryView {
+  /** `warning` from 90 %, `critical` from 95 %, where no backup begins any more; `unknown` where the store does not tell. */
+  readonly health_status: 'healthy' | 'warning' | 'critical' | 'offline' | 'unknown' | 'disabled';
+  /** What running jobs will still write there. */
+  readonly reserved_bytes: number;
+  /** Negative where it shrinks; null where there are too few samples to say. */
+  readonly growth_bytes_per_day: number | null;
+  /** Null where it does not grow, or nothing can be said. */
+  readonly days_until_full: number | null;
+}
+
 export interface SelfTestStep {
   readonly name: string;
   readonly ok: boolean;
@@ -335,7 +346,7 @@ export interface App {
   listRepositories(): Promise<readonly RepositoryView[]>;
   showRepository(nameOrId: string): Promise<RepositoryView>;
   /** As the catalog knows it; `refresh` asks the stores. */
-  storageOfRepositories(options: { readonly refresh: boolean }): Promise<readonly RepositoryView[]>;
+  storageOfRepositories(options: { readonly refresh: boolean }): Promise<readonly StorageView[]>;
   /** `retention`: also where a locked test file stays until its date. */
   testRepository(nameOrId: string, options?: { readonly retention: boolean }): Promise<readonly SelfTestStep[]>;
   /** Of a place that is not registered; nothing remains there. */

@@ -2,9 +2,10 @@
 
 import { join } from 'node:path';
 import type * as view from './app-interface.ts';
-import { repositoryView } from './app-views.ts';
+import { repositoryView, storageView } from './app-views.ts';
 import type { BackupRepository } from './catalog/backup-repositories.ts';
 import type { RepositoryState } from './control/repository-manager.ts';
+import { reservedBytes } from './control/space.ts';
 import type { JobContext, JobSpec } from './jobs/job.ts';
 import type { RepositoryChoice } from './jobs/kinds/backup.ts';
 import type { JobEnvironment } from './jobs/kinds/job-environment.ts';
@@ -52,12 +53,18 @@ export async function showRepository(environment: JobEnvironment, nameOrId: stri
   return viewOf(environment, await repositories.refreshStorage(await repositories.getRepository(nameOrId)));
 }
 
-export async function storageOfRepositories(environment: JobEnvironment, refresh: boolean): Promise<readonly view.RepositoryView[]> {
+export async function storageOfRepositories(environment: JobEnvironment, refresh: boolean): Promise<readonly view.StorageView[]> {
   const { repositories } = environment;
   const known = async (): Promise<readonly RepositoryState[]> =>
     (await repositories.listRepositories()).map((row) => ({ row, readOnly: false, problem: undefined }));
   const states = refresh ? await repositories.refreshAll({ due: false }) : await known();
-  return Promise.all(states.map((state) => viewOf(environment, state)));
+  return Promise.all(
+    states.map(async (state) => {
+      const { row } = state;
+      const reserved = await reservedBytes(environment.catalog, row.id, environment.owner);
+      return storageView(await viewOf(environment, state), await repositories.forecastStorage(row), reserved);
+    }),
+  );
 }
 
 export async function rotateKey(environment: JobEnvironment, forgetUnreadable: boolean): Promise<view.KeyRotation> {

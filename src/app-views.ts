@@ -1,6 +1,6 @@
 // Rows of the catalog as the views of the App: plain values without secrets.
 
-import type { BackupDetails, ChainView, JobEventView, JobStepView, JobView, RepositoryView, VmView } from './app-interface.ts';
+import type { BackupDetails, ChainView, JobEventView, JobStepView, JobView, RepositoryView, StorageView, VmView } from './app-interface.ts';
 import type { ChainListing } from './catalog/backup-chains.ts';
 import type { BackupJob } from './catalog/backup-jobs.ts';
 import type { BackupListing } from './catalog/backup-listing.ts';
@@ -8,6 +8,8 @@ import type { JobStep } from './catalog/job-steps.ts';
 import type { TrackedJob } from './catalog/job-tracking.ts';
 import type { LogEvent } from './catalog/log-events.ts';
 import type { listVmContexts } from './catalog/vm-contexts.ts';
+import { type FillLevel, fillLevel, usedPercentage } from './control/fill-level.ts';
+import type { Forecast } from './control/forecast.ts';
 import type { RepositoryState } from './control/repository-manager.ts';
 import { isSecretReference } from './control/secret-reference.ts';
 import { REDACTED } from './plumbing/secret.ts';
@@ -32,12 +34,33 @@ export function repositoryView({ row, readOnly, problem }: RepositoryState, back
       total_bytes: total,
       used_bytes: used,
       available_bytes: available,
-      used_percentage: total > 0 ? Math.round((used / total) * 1000) / 10 : 0,
+      used_percentage: usedPercentage({ usedBytes: used, availableBytes: available }),
       last_check_at: row.last_check_at,
     },
     backup_count: backupCount,
     created_at: row.created_at,
   };
+}
+
+/** What `storage` shows: the repository, and what its samples say of its growth. */
+export function storageView(repository: RepositoryView, { growthPerDay, daysUntilFull }: Forecast, reservedBytes: number): StorageView {
+  const { total_bytes: totalBytes, used_bytes: usedBytes, available_bytes: availableBytes, last_check_at: checked } = repository.storage;
+  const level = checked === null ? 'unknown' : fillLevel({ totalBytes, usedBytes, availableBytes });
+  return {
+    ...repository,
+    health_status: healthStatus(repository, level),
+    reserved_bytes: reservedBytes,
+    growth_bytes_per_day: growthPerDay,
+    days_until_full: daysUntilFull,
+  };
+}
+
+function healthStatus({ enabled, health }: RepositoryView, level: FillLevel): StorageView['health_status'] {
+  if (!enabled) return 'disabled';
+  if (health === 'offline') return 'offline';
+  if (level === 'full') return 'critical';
+  if (level === 'warning' || health === 'warning') return 'warning';
+  return level === 'unknown' ? 'unknown' : 'healthy';
 }
 
 export function chainView(chain: ChainListing): ChainView {

@@ -100,7 +100,7 @@ class ChainkeepApp implements view.App {
     return (await import('./app-repositories.ts')).showRepository(await this.#open(), nameOrId);
   }
 
-  async storageOfRepositories(options: { readonly refresh: boolean }): Promise<readonly view.RepositoryView[]> {
+  async storageOfRepositories(options: { readonly refresh: boolean }): Promise<readonly view.StorageView[]> {
     return (await import('./app-repositories.ts')).storageOfRepositories(await this.#open(), options.refresh);
   }
 

@@ -14,6 +14,8 @@ import { LOG_EVENTS } from './log-events.ts';
 import { READERS } from './readers.ts';
 import { SECRETS } from './secrets.ts';
 import { SETTINGS } from './settings.ts';
+import { SPACE_RESERVATIONS } from './space-reservations.ts';
+import { STORAGE_SAMPLES } from './storage-samples.ts';
 import type { Columns, Table } from './table.ts';
 import { VM_CONTEXTS } from './vm-contexts.ts';
 
@@ -37,4 +39,6 @@ export const KNOWN_TABLES: readonly KnownTable[] = [
   { table: JOB_HEARTBEATS, key: 'job_id' },
   { table: LEASES, key: 'id' },
   { table: READERS, key: 'id' },
+  { table: SPACE_RESERVATIONS, key: 'id' },
+  { table: STORAGE_SAMPLES, key: 'id' },
 ];

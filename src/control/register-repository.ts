@@ -13,13 +13,15 @@ import {
 } from '../catalog/backup-repositories.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import { isoTime } from '../plumbing/clock.ts';
+import { isChainkeepError } from '../plumbing/errors.ts';
 import { type Logger, silentLogger } from '../plumbing/logger.ts';
 import type { Marker } from '../repository/marker.ts';
 import { claimRepository, inspectPlace, openRepository, releaseClaim } from '../repository/repository.ts';
 import type { BlobStore } from '../store/blob-store.ts';
+import { splitCommon } from '../store/common-settings.ts';
 import { type GivenConfig, type ParsedConfig, parseStoreConfig } from '../store/parse-config.ts';
 import { placeOf } from '../store/place-of.ts';
-import { assertUsable, type SelfTestStep, selfTest } from '../store/self-test.ts';
+import { assertUsable, failedToOpen, type SelfTestStep, selfTest } from '../store/self-test.ts';
 import { currentOwner } from './owner.ts';
 import { fullConfig, type RepositoryContext, storageFields } from './repository-context.ts';
 import { isSamePlace, placeOfRow, refuseName, refuseTaken } from './repository-names.ts';
@@ -35,6 +37,8 @@ export interface NewRepository extends GivenConfig {
 }
 
 type Undo = () => Promise<void>;
+
+const UNREACHABLE: readonly string[] = ['REPOSITORY_OFFLINE', 'STORE_FAILED', 'MOUNT_FAILED', 'CONNECTION_FAILED'];
 
 /** Every step that made something says how it is taken back; after a failure that is done in reverse, and the first error is the one thrown. */
 export async function registerRepository(context: RepositoryContext, input: NewRepository): Promise<BackupRepository> {
@@ -65,7 +69,15 @@ export async function testPlace(
 ): Promise<readonly SelfTestStep[]> {
   const parsed = await parseStoreConfig(type, given);
   const made: Undo[] = [];
-  const store = await reachPlace(context, parsed, made);
+  let store: BlobStore;
+  try {
+    store = await reachPlace(context, parsed, made);
+  } catch (error) {
+    await takeAllBack(made, silentLogger);
+    // That a place cannot be reached or does not let us in is what the test is for; that its settings are wrong is not.
+    if (isChainkeepError(error) && UNREACHABLE.includes(error.code)) return failedToOpen(error);
+    throw error;
+  }
   try {
     await inspectPlace({ store, installationId: await context.installationId(), takeOver: false });
     const name = selfTestName(await currentOwner(context.catalog));
@@ -101,7 +113,7 @@ async function reachPlace(context: RepositoryContext, { type, config, secrets }:
   return context.reachability.reach({
     id: place,
     name: place,
-    run: () => context.openStore(type, { ...config, ...secrets }, { create: true, onMade: (undo) => undos.push(undo) }),
+    run: () => context.openStore(type, { ...splitCommon(config).own, ...secrets }, { create: true, onMade: (undo) => undos.push(undo) }),
     dispose: async (store) => {
       await store.close();
       await takeAllBack(undos, silentLogger);

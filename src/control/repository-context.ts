@@ -4,6 +4,7 @@ import type { BackupRepository } from '../catalog/backup-repositories.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Clock } from '../plumbing/clock.ts';
 import type { BlobStore, StoreCapacity } from '../store/blob-store.ts';
+import { splitCommon } from '../store/common-settings.ts';
 import type { openStore } from '../store/registry.ts';
 import type { StoreConfig } from '../store/store-kind.ts';
 import type { Reachability } from './reachability.ts';
@@ -22,7 +23,8 @@ export interface RepositoryContext {
 /** The settings of a repository with its secrets in their places, for opening its store and for nothing else. */
 export async function fullConfig({ catalog, keys }: RepositoryContext, row: BackupRepository): Promise<StoreConfig> {
   const secrets = await readSecrets(catalog, keys, row.id);
-  return secrets.size === 0 ? row.config : { ...row.config, ...Object.fromEntries(secrets) };
+  const { own } = splitCommon(row.config);
+  return secrets.size === 0 ? own : { ...own, ...Object.fromEntries(secrets) };
 }
 
 export async function openStoreOf(context: RepositoryContext, row: BackupRepository): Promise<BlobStore> {

@@ -12,20 +12,23 @@ import {
 } from '../catalog/backup-repositories.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import { forgetBackups } from '../catalog/complete-backup.ts';
+import { recordSample } from '../catalog/storage-samples.ts';
 import { type Clock, isoTime } from '../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
 import { type Logger, silentLogger } from '../plumbing/logger.ts';
 import { openRepository, type Repository } from '../repository/repository.ts';
 import type { GivenConfig } from '../store/parse-config.ts';
 import { openStore } from '../store/registry.ts';
-import { type SelfTestStep, selfTest } from '../store/self-test.ts';
-import { currentOwner } from './owner.ts';
+import type { SelfTestStep } from '../store/self-test.ts';
+import type { StoreMetrics } from '../store/wrap/with-metrics.ts';
+import type { Forecast } from './forecast.ts';
+import { forecastStorage } from './forecast-storage.ts';
 import { openReachability } from './reachability.ts';
 import type { NewRepository } from './register-repository.ts';
-import { fullConfig, openStoreOf, type RepositoryContext, storageFields } from './repository-context.ts';
+import { fullConfig, type RepositoryContext, storageFields } from './repository-context.ts';
 import type { KeyStore } from './secret-keys.ts';
 import { type Rotation, rotateKeys } from './secrets.ts';
-import { removeSelfTestLeftovers, selfTestName } from './self-test-leftovers.ts';
+import { openStoreWraps, type StoreUse, type StoreWraps } from './store-wraps.ts';
 import type { RepositoryChanges } from './update-repository.ts';
 
 export interface RepositoryManagerOptions {
@@ -42,6 +45,8 @@ export interface RepositoryManagerOptions {
 export interface OpenedRepository {
   readonly row: BackupRepository;
   readonly repository: Repository;
+  /** Bytes written there through it so far. */
+  written(): number;
 }
 
 /** What a look at a repository found. */
@@ -57,6 +62,7 @@ const TIME_LIMIT_MS = 8000;
 export class RepositoryManager {
   readonly #context: RepositoryContext;
   readonly #catalog: Catalog;
+  readonly #wraps: StoreWraps;
 
   constructor(options: RepositoryManagerOptions) {
     this.#context = {
@@ -65,6 +71,12 @@ export class RepositoryManager {
       reachability: openReachability(options.clock, options.timeLimit ?? TIME_LIMIT_MS),
     };
     this.#catalog = options.catalog;
+    this.#wraps = openStoreWraps(options.catalog);
+  }
+
+  /** What was done to each repository by this process, by its id. */
+  metrics(): ReadonlyMap<string, StoreMetrics> {
+    return this.#wraps.metrics();
   }
 
   /** Checks the configuration, tries the place, claims it by its marker, and only then keeps it. Nothing remains when a step fails. */
@@ -96,14 +108,8 @@ export class RepositoryManager {
     const { repository } = await this.openRepository(row, silentLogger);
     await repository.close();
     if (repository.readOnly) throw readOnlyError(row);
-    const store = await openStoreOf(this.#context, row);
-    try {
-      const owner = await currentOwner(this.#catalog);
-      await removeSelfTestLeftovers(store, owner, this.#context.clock);
-      return await selfTest(store, { clock: this.#context.clock, name: selfTestName(owner), immutable: row.is_immutable, ...options });
-    } finally {
-      await store.close();
-    }
+    const { testRepository } = await import('./test-repository.ts');
+    return testRepository(this.#context, row, options);
   }
 
   /** The same for a place that is not registered; nothing remains there. */
@@ -124,8 +130,24 @@ export class RepositoryManager {
   }
 
   /** Measures one repository and keeps the numbers. An empty folder where a disk was mounted has room too: only the marker says that it is there. */
-  refreshStorage(row: BackupRepository): Promise<RepositoryState> {
-    return this.#look(row, async (repository) => storageFields(await repository.getStorageInfo(), isoTime(this.#context.clock.now())));
+  async refreshStorage(row: BackupRepository): Promise<RepositoryState> {
+    const state = await this.#look(row, async (repository) => storageFields(await repository.getStorageInfo(), this.#now()));
+    if (state.problem === undefined) await this.#sample(state.row);
+    return state;
+  }
+
+  /** The same with one that is open, after a job has changed what lies there. What cannot be measured is said in the log: the job's work is done. */
+  async measureStorage({ row, repository }: OpenedRepository, logger: Logger): Promise<void> {
+    try {
+      await this.#sample(await this.#keep(row, storageFields(await repository.getStorageInfo(), this.#now())));
+    } catch (error) {
+      logger.log('warn', `how full ${row.name} is could not be measured`, { error: String(error) });
+    }
+  }
+
+  /** How it has grown so far, and when it will be full. */
+  forecastStorage(row: BackupRepository): Promise<Forecast> {
+    return forecastStorage(this.#catalog, row);
   }
 
   /** All at once: the slowest costs its time limit and delays no other. `due`: leaves those alone that did not answer a moment ago. */
@@ -158,10 +180,11 @@ export class RepositoryManager {
     });
   }
 
-  /** The caller closes it. Throws REPOSITORY_OFFLINE, REPOSITORY_INVALID, SECRET_KEY_MISSING. */
-  async openRepository(row: BackupRepository, logger: Logger): Promise<OpenedRepository> {
+  /** The caller closes it. With a signal, what is used of it ends at once when that fires. Throws REPOSITORY_OFFLINE, REPOSITORY_INVALID, SECRET_KEY_MISSING. */
+  async openRepository(row: BackupRepository, logger: Logger, signal?: AbortSignal): Promise<OpenedRepository> {
     try {
-      const opened = { row, repository: await this.#reach(row, logger, async (repository) => repository) };
+      const use = { logger, ...(signal && { signal }) };
+      const opened = await this.#reach(row, use, async (repository, written) => ({ row, repository, written }));
       await this.#keep(row, { health: 'healthy' });
       return opened;
     } catch (error) {
@@ -170,9 +193,20 @@ export class RepositoryManager {
     }
   }
 
+  #now(): string {
+    return isoTime(this.#context.clock.now());
+  }
+
+  /** Where the store tells its capacity. */
+  async #sample({ id, total_size_bytes, used_size_bytes, available_size_bytes }: BackupRepository): Promise<void> {
+    if (total_size_bytes === 0) return;
+    const bytes = { total_bytes: total_size_bytes, used_bytes: used_size_bytes, available_bytes: available_size_bytes };
+    await recordSample(this.#catalog, { repository_id: id, ...bytes });
+  }
+
   async #look(row: BackupRepository, measure: (repository: Repository) => Promise<Partial<BackupRepository>>): Promise<RepositoryState> {
     try {
-      const { readOnly, found } = await this.#reach(row, silentLogger, async (repository) => {
+      const { readOnly, found } = await this.#reach(row, { logger: silentLogger }, async (repository) => {
         try {
           return { readOnly: repository.readOnly, found: await measure(repository) };
         } finally {
@@ -182,22 +216,24 @@ export class RepositoryManager {
       return { row: await this.#keep(row, found), readOnly, problem: undefined };
     } catch (error) {
       if (!tellsHealth(error)) throw error;
-      const kept = await this.#keep(row, { health: healthAfter(error), last_check_at: isoTime(this.#context.clock.now()) });
+      const kept = await this.#keep(row, { health: healthAfter(error), last_check_at: this.#now() });
       return { row: kept, readOnly: false, problem: error.message };
     }
   }
 
   /** What touches the store is under the time limit, and nothing else: a slow database is not an offline repository. */
-  async #reach<T>(row: BackupRepository, logger: Logger, use: (repository: Repository) => Promise<T>): Promise<T> {
+  async #reach<T>(row: BackupRepository, use: StoreUse, act: (repository: Repository, written: () => number) => Promise<T>): Promise<T> {
     const context = this.#context;
     const { clock } = context;
     const installationId = await context.installationId();
     const config = await fullConfig(context, row);
     const run = async (): Promise<{ readonly repository: Repository; readonly result: T }> => {
-      const store = await context.openStore(row.repository_type, config, { create: false });
+      const inner = await context.openStore(row.repository_type, config, { create: false });
+      const { store, written } = this.#wraps.wrap(row, inner, use);
       try {
+        const { logger } = use;
         const repository = await openRepository({ store, clock, logger, repositoryId: row.id, installationId });
-        return { repository, result: await use(repository) };
+        return { repository, result: await act(repository, written) };
       } catch (error) {
         await store.close();
         throw error;

@@ -5,7 +5,8 @@ import { createHash } from 'node:crypto';
 import type { Owner } from '../catalog/owner-fields.ts';
 import { type Clock, randomToken } from '../plumbing/clock.ts';
 import type { BlobStore } from '../store/blob-store.ts';
-import { removeOne, SELF_TEST_PREFIX } from '../store/self-test.ts';
+import { removeOne } from '../store/self-test.ts';
+import { SELF_TEST_PREFIX } from '../store/self-test-prefix.ts';
 import { isProvablyDead } from './owner.ts';
 
 /** No self-test takes as long; what is older was left by a machine that nothing is known of. */

@@ -1,12 +1,14 @@
 // Changes a repository: its name, whether it takes backups, its settings and secrets, its place.
 // It must not move a repository to a place that does not hold it: the marker there decides.
 
+import { isDeepStrictEqual } from 'node:util';
 import { type BackupRepository, getRepository, listRepositories, updateRepository as updateRow } from '../catalog/backup-repositories.ts';
 import { isoTime } from '../plumbing/clock.ts';
 import { silentLogger } from '../plumbing/logger.ts';
 import { openRepository } from '../repository/repository.ts';
 import type { BlobStore } from '../store/blob-store.ts';
-import { type GivenConfig, type ParsedConfig, parseStoreConfig } from '../store/parse-config.ts';
+import { splitCommon } from '../store/common-settings.ts';
+import { type GivenConfig, type ParsedConfig, parseStoreConfig, withoutSettings } from '../store/parse-config.ts';
 import { immutableFields } from './register-repository.ts';
 import { type RepositoryContext, storageFields } from './repository-context.ts';
 import { placeOfRow, refuseName, refuseTaken } from './repository-names.ts';
@@ -37,7 +39,8 @@ export async function updateRepository(
   }
   const parsed = await parseChanges(context, row, changes);
   await refuseTaken(others, name, parsed);
-  const measured = await measurePlace(context, row, parsed);
+  // Limits count for where it is, and can be set while it is offline.
+  const measured = isWhereItWas(row, parsed, changes) ? {} : await measurePlace(context, row, parsed);
   const keys = await context.keys();
   await context.catalog.transaction(async (unit) => {
     const fresh = Object.entries(parsed.secrets).filter(([secret]) => isGiven(changes, secret));
@@ -59,6 +62,16 @@ function changesSettings({ config, settings, secrets, unset }: RepositoryChanges
   return [config, settings, secrets, unset].some((part) => part !== undefined && Object.keys(part).length > 0);
 }
 
+/** Nothing changed that a store is opened with, and nothing that it would have to be able to do. */
+function isWhereItWas(row: BackupRepository, parsed: ParsedConfig, changes: RepositoryChanges): boolean {
+  const before = Object.entries(splitCommon(row.config).own).filter(([, value]) => !isSecretReference(value));
+  const same = (left: unknown, right: unknown): boolean => isDeepStrictEqual(left ?? null, right ?? null);
+  const fresh = Object.keys(parsed.secrets).some((name) => isGiven(changes, name));
+  const { length } = Object.values(row.config).filter(isSecretReference);
+  const secrets = !fresh && Object.keys(parsed.secrets).length === length;
+  return secrets && same(Object.fromEntries(before), splitCommon(parsed.config).own) && same(row.immutable_config, parsed.immutable);
+}
+
 /** In the document, or by reference: a secret that is only kept is not encrypted anew. */
 function isGiven({ config, secrets }: RepositoryChanges, name: string): boolean {
   return Object.hasOwn(config ?? {}, name) || Object.hasOwn(secrets ?? {}, name);
@@ -70,7 +83,7 @@ async function parseChanges(context: RepositoryContext, row: BackupRepository, c
   const given = [...Object.keys(changes.secrets ?? {}), ...Object.keys(changes.config ?? {}), ...unset];
   const kept = await readSecrets(context.catalog, context.keys, row.id, { except: given });
   const present = { ...row.config, ...(row.immutable_config && { immutable_config: row.immutable_config }) };
-  const base = Object.entries(present).filter(([name, value]) => !unset.includes(name) && !isSecretReference(value));
+  const base = Object.entries(withoutSettings(present, unset)).filter(([, value]) => !isSecretReference(value));
   return parseStoreConfig(row.repository_type, {
     config: { ...Object.fromEntries(base), ...Object.fromEntries(kept), ...changes.config },
     ...(changes.settings && { settings: changes.settings }),
@@ -82,7 +95,7 @@ async function parseChanges(context: RepositoryContext, row: BackupRepository, c
 async function measurePlace(context: RepositoryContext, row: BackupRepository, parsed: ParsedConfig): Promise<Partial<BackupRepository>> {
   const { clock, reachability } = context;
   const installationId = await context.installationId();
-  const config = { ...parsed.config, ...parsed.secrets };
+  const config = { ...splitCommon(parsed.config).own, ...parsed.secrets };
   const openIt = async (): Promise<BlobStore> => context.openStore(row.repository_type, config, { create: false });
   // Another key than the repository's own: the old place may hang while the new one answers.
   const store = await reachability.reach({ id: `${row.id} moved`, name: row.name, run: openIt, dispose: (late) => late.close() });

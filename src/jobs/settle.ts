@@ -19,6 +19,7 @@ import {
 import { clipText, insertLogEvent } from '../catalog/log-events.ts';
 import type { Owner } from '../catalog/owner-fields.ts';
 import { removeReadersOfJob } from '../catalog/readers.ts';
+import { removeReservationsOfJob } from '../catalog/space-reservations.ts';
 import { judgeOwner } from '../control/owner.ts';
 import { isoTime } from '../plumbing/clock.ts';
 import { isChainkeepError } from '../plumbing/errors.ts';
@@ -95,6 +96,7 @@ async function settle({ catalog, clock, owner }: JobDependencies, job: TrackedJo
   await changeOwnJob(catalog, job.id, owner, async (unit) => {
     for (const backup of settlement.backups ?? []) await settleBackup(unit, backup, now);
     await removeReadersOfJob(unit, job.id);
+    await removeReservationsOfJob(unit, job.id);
     await endRunningSteps(unit, job.id, { status: 'failed', completed_at: now, error_message: 'the process ended during this step' });
     await endTrackedJob(unit, job.id, {
       status,

@@ -5,7 +5,8 @@ import { type Clock, isoTime, newId } from '../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
 import type { Logger } from '../plumbing/logger.ts';
 import type { BlobStore, StoreCapacity } from '../store/blob-store.ts';
-import { SELF_TEST_PREFIX } from '../store/self-test.ts';
+import { SELF_TEST_PREFIX } from '../store/self-test-prefix.ts';
+import { readOnly } from '../store/wrap/read-only.ts';
 import { type BackupPlan, type BackupRequest, type BackupRun, type CreatedBackup, planBackup, runBackup } from './create-backup.ts';
 import { type DeletePlan, type Fate, planDelete, removeRubbish, runDelete } from './delete-backup.ts';
 import { type DiskFolder, readDiskFolder, readSidecar } from './disk-folder.ts';
@@ -55,9 +56,10 @@ export interface Repository {
 
 /** Throws REPOSITORY_OFFLINE when the marker is not there, REPOSITORY_INVALID when it is of another repository. */
 export async function openRepository(options: RepositoryOptions): Promise<Repository> {
-  const { store } = options;
   const blake3 = await loadBlake3();
   const marker = await expectMarker(options, blake3);
+  const isOurs = marker.owner === options.installationId;
+  const store = isOurs ? options.store : readOnly(options.store, () => foreign(options.store, marker));
   const context: RepositoryContext = {
     store,
     blake3,
@@ -67,7 +69,7 @@ export async function openRepository(options: RepositoryOptions): Promise<Reposi
   };
   return {
     id: marker.repository_id,
-    readOnly: marker.owner !== options.installationId,
+    readOnly: !isOurs,
     planBackup: (request) => planBackup(context, request),
     runBackup: (request, plan, run) => runBackup(context, request, plan, run),
     getBackup: (place, backupId) => readSidecar(store, blake3, place, backupId),

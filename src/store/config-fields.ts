@@ -68,3 +68,23 @@ export const mountOptions = () =>
     .max(1024, 'is too long')
     .regex(/^[A-Za-z0-9._:=,/@%+-]*$/, 'has characters that no mount option has')
     .refine((text) => !SECRET_OPTIONS.test(text), 'must not contain a user or a password: they have fields of their own');
+
+/** A whole number from 1, also as text. */
+export const count = (most: number) =>
+  z.preprocess(
+    (value) => (typeof value === 'string' && /^\d{1,9}$/.test(value) ? Number(value) : value),
+    z.int('must be a whole number').min(1, 'must be at least 1').max(most, `must be at most ${most}`),
+  );
+
+const SIZE_UNITS = ['', 'k', 'm', 'g', 't'];
+const MOST_RATE = 2 ** 50;
+
+/** Bytes a second; as text also `64k`, `10M`, `1G`, in powers of 1024 as sizes are everywhere. */
+export const bytesPerSecond = () =>
+  z.preprocess(
+    (value) => {
+      const match = typeof value === 'string' ? /^(\d{1,15})([kmgt]?)$/i.exec(value) : null;
+      return match ? Number(match[1]) * 1024 ** SIZE_UNITS.indexOf((match[2] ?? '').toLowerCase()) : value;
+    },
+    z.int('must be bytes a second: 65536, 64k, 10M').min(1024, 'must be at least 1k').max(MOST_RATE, 'is more than any network has'),
+  );

@@ -4,6 +4,8 @@
 import type { ZodError, ZodObject } from 'zod';
 import { ChainkeepError } from '../plumbing/errors.ts';
 import { Secret } from '../plumbing/secret.ts';
+import { COMMON_OBJECTS, commonConfigSchema } from './common-config.ts';
+import { splitCommon } from './common-settings.ts';
 import { type ImmutableConfig, immutableConfigSchema } from './immutable-config.ts';
 import { loadStoreKind } from './registry.ts';
 import type { StoreConfig, StoreKind, StoreType } from './store-kind.ts';
@@ -27,6 +29,7 @@ export interface ParsedConfig {
 }
 
 const IMMUTABLE = 'immutable_config';
+const OBJECTS = [IMMUTABLE, ...COMMON_OBJECTS];
 
 /** Fills in defaults. CONFIG_INVALID names every field that is wrong, and every secret that was given where others can read it. */
 export async function parseStoreConfig(type: string, given: GivenConfig): Promise<ParsedConfig> {
@@ -36,12 +39,15 @@ export async function parseStoreConfig(type: string, given: GivenConfig): Promis
   const settings = given.settings ?? {};
   refuseSecretsInTheOpen(settings, secretNames);
   refuseWhatIsNoSecret(Object.keys(given.secrets ?? {}), secretNames, type);
-  const { [IMMUTABLE]: immutable, ...fields } = { ...given.config, ...withObjects(settings, given.config), ...given.secrets };
-  const parsed = schema.safeParse(fields);
-  if (!parsed.success) throw invalid(type, faultsOf(parsed.error));
+  const { [IMMUTABLE]: immutable, ...all } = { ...given.config, ...withObjects(settings, given.config), ...given.secrets };
+  const { common, own } = splitCommon(all);
+  const parsed = schema.safeParse(own);
+  const parsedCommon = commonConfigSchema.safeParse(common);
+  const faults = [...faultsOf(parsed.error), ...faultsOf(parsedCommon.error)];
+  if (!parsed.success || !parsedCommon.success) throw invalid(type, faults);
   const entries = Object.entries(parsed.data).filter(([, value]) => value !== undefined);
   const secrets = entries.filter((entry): entry is [string, Secret] => entry[1] instanceof Secret);
-  const config = Object.fromEntries(entries.filter(([, value]) => !(value instanceof Secret)));
+  const config = { ...Object.fromEntries(entries.filter(([, value]) => !(value instanceof Secret))), ...withoutEmpty(parsedCommon.data) };
   return { type: kind.type, config, secrets: Object.fromEntries(secrets), immutable: parseImmutable(kind, config, immutable) };
 }
 
@@ -76,11 +82,27 @@ function refuseWhatIsNoSecret(names: readonly string[], secretNames: readonly st
 function withObjects(settings: Readonly<Record<string, unknown>>, base: GivenConfig['config']): Record<string, unknown> {
   const result: Record<string, unknown> = {};
   for (const [name, value] of Object.entries(settings)) {
-    const part = name.startsWith(`${IMMUTABLE}.`) ? name.slice(IMMUTABLE.length + 1) : undefined;
-    if (part === undefined) result[name] = value;
-    else result[IMMUTABLE] = { ...objectOf(base?.[IMMUTABLE]), ...objectOf(result[IMMUTABLE]), [part]: value };
+    const object = OBJECTS.find((candidate) => name.startsWith(`${candidate}.`));
+    if (object === undefined) result[name] = value;
+    else result[object] = { ...objectOf(base?.[object]), ...objectOf(result[object]), [name.slice(object.length + 1)]: value };
   }
   return result;
+}
+
+/** `unset` names settings, or parts of them: `limits`, `limits.upload_bytes_per_second`. */
+export function withoutSettings(config: Readonly<Record<string, unknown>>, unset: readonly string[]): Record<string, unknown> {
+  const left = Object.entries(config).filter(([name]) => !unset.includes(name));
+  return Object.fromEntries(
+    left.map(([name, value]) => {
+      const parts = unset.filter((part) => part.startsWith(`${name}.`)).map((part) => part.slice(name.length + 1));
+      if (parts.length === 0) return [name, value];
+      return [name, Object.fromEntries(Object.entries(objectOf(value)).filter(([part]) => !parts.includes(part)))];
+    }),
+  );
+}
+
+function withoutEmpty(common: Readonly<Record<string, unknown>>): StoreConfig {
+  return Object.fromEntries(Object.entries(common).filter(([, value]) => value !== undefined && JSON.stringify(value) !== '{}'));
 }
 
 function objectOf(value: unknown): object {
@@ -101,8 +123,8 @@ function parseImmutable(kind: StoreKind, config: StoreConfig, given: unknown): I
   return parsed.data;
 }
 
-function faultsOf(error: ZodError, within = ''): readonly string[] {
-  return error.issues.map((issue) => {
+function faultsOf(error: ZodError | undefined, within = ''): readonly string[] {
+  return (error?.issues ?? []).map((issue) => {
     const name = `${within}${issue.path.join('.')}`;
     return [name, issue.message].filter((part) => part !== '').join(': ');
   });

@@ -7,6 +7,7 @@ import { isChainkeepError } from '../plumbing/errors.ts';
 import { TRIAL_RETENTION_MS } from './behaviours.ts';
 import type { BlobStore } from './blob-store.ts';
 import { adviceFor, isAccessDenied } from './self-test-advice.ts';
+import { SELF_TEST_PREFIX } from './self-test-prefix.ts';
 import { type Attempt, type Finding, STEPS, type Step } from './self-test-steps.ts';
 import { namesBelow } from './trial.ts';
 
@@ -32,9 +33,6 @@ export interface SelfTestOptions {
   /** Also where a locked blob cannot be taken away before its date. */
   readonly retention?: boolean;
 }
-
-/** Everything that a self-test writes lies below names that begin like this. */
-export const SELF_TEST_PREFIX = '.chainkeep-test-';
 
 /** Runs every step. After a failed `reach`, `authenticate` or `write` the others are not tried; the clean-up always is. */
 export async function selfTest(store: BlobStore, options: SelfTestOptions = {}): Promise<readonly SelfTestStep[]> {

@@ -7,7 +7,7 @@ import { currentOwner } from '../../src/control/owner.ts';
 import { removeSelfTestLeftovers, selfTestName } from '../../src/control/self-test-leftovers.ts';
 import { systemClock } from '../../src/plumbing/clock.ts';
 import { openStore } from '../../src/store/registry.ts';
-import { SELF_TEST_PREFIX } from '../../src/store/self-test.ts';
+import { SELF_TEST_PREFIX } from '../../src/store/self-test-prefix.ts';
 import { openScratch, scratchFolder } from '../catalog/scratch-catalog.ts';
 
 it('removes those of dead processes and of long ago, and nothing else', async () => {

@@ -25,7 +25,7 @@ const WRAPPERS: Readonly<Record<string, (store: BlobStore) => BlobStore>> = {
   'with metrics': (store) => withMetrics(store, {}, systemClock),
   'all that is not written, read-only': (store) => {
     const { put, remove, protect, release, sweep } = writesOf(store);
-    return { ...readOnly(store, 'a test'), put, delete: remove, protect, release, sweep };
+    return { ...readOnly(store), put, delete: remove, protect, release, sweep };
   },
   'with everything': (store) =>
     withLogging(

@@ -326,7 +326,7 @@ describe('read-only', () => {
     const inner = await openInner();
     await writeBlob(inner, 'a', 'content');
     const sink = await inner.put('b');
-    const store = readOnly(inner, 'it belongs to somebody else');
+    const store = readOnly(inner);
     const writes = [
       () => store.put('c'),
       () => store.put('a', { ifAbsent: true }),
@@ -341,7 +341,7 @@ describe('read-only', () => {
       'content',
       1,
     ]);
-    await expect(store.put('a')).rejects.toThrow(/nothing is written to .*: it belongs to somebody else/);
+    await expect(store.put('a')).rejects.toThrow(/nothing is written to .*: it is open for reading alone/);
     await sink.abort();
   });
 });

@@ -13,6 +13,7 @@ import { formatTime } from '../time-text.ts';
 import { withApp } from '../with-app.ts';
 import { REPOSITORY_TYPES, withConfigOptions } from './repo-config-options.ts';
 import { rescanCommand } from './repo-rescan.ts';
+import { storageCommand } from './repo-storage.ts';
 import { testCommand } from './repo-test.ts';
 
 interface AddOptions extends RepositoryConfigOptions {
@@ -102,41 +103,10 @@ function renderRepository(repository: RepositoryView): string {
     immutable: repository.is_immutable ? 'configured; locking backups is not built yet' : 'no',
     backups: String(repository.backup_count),
     room: `${formatSize(storage.available_bytes)} free of ${formatSize(storage.total_bytes)} (${storage.used_percentage.toFixed(1)} % used)`,
+    ...limitsOf(repository),
     'last check': formatTime(storage.last_check_at),
     created: formatTime(repository.created_at),
   });
-}
-
-function storageCommand(): Command {
-  return new Command('storage')
-    .description('how full they are')
-    .option('--refresh', 'ask the stores now')
-    .action(async (options: { readonly refresh?: boolean }, command: Command) => {
-      const context = cliContext(command);
-      const repositories = await withApp(context, (app) => app.storageOfRepositories({ refresh: options.refresh ?? false }));
-      const answer = repositories.map(({ repository_id, name, enabled, health, problem, storage }) => ({
-        ...{ repository_id, name, enabled, health, problem },
-        ...storage,
-      }));
-      printAnswer(context, { repositories: answer }, () => renderStorage(repositories));
-    });
-}
-
-function renderStorage(repositories: readonly RepositoryView[]): string {
-  if (repositories.length === 0) return 'no repository is registered\n';
-  return renderTable(
-    [
-      { title: 'NAME', cell: (row) => row.name },
-      { title: 'HEALTH', cell: healthOf },
-      { title: 'TOTAL', cell: (row) => formatSize(row.storage.total_bytes), side: 'right' },
-      { title: 'USED', cell: (row) => formatSize(row.storage.used_bytes), side: 'right' },
-      { title: 'FREE', cell: (row) => formatSize(row.storage.available_bytes), side: 'right' },
-      { title: 'USED %', cell: (row) => row.storage.used_percentage.toFixed(1), side: 'right' },
-      { title: 'LAST CHECK', cell: (row) => formatTime(row.storage.last_check_at) },
-      { title: 'PROBLEM', cell: (row) => row.problem ?? '' },
-    ],
-    repositories,
-  );
 }
 
 function removeCommand(): Command {
@@ -149,6 +119,20 @@ function removeCommand(): Command {
       await withApp(context, (app) => app.removeRepository(name, { forget: options.forget ?? false }));
       printDone(context, { repository: name }, () => `repository ${safeText(name)} is removed from the catalog; its files are untouched\n`);
     });
+}
+
+const LIMITS: Readonly<Record<string, string>> = {
+  upload_bytes_per_second: 'upload limit',
+  download_bytes_per_second: 'download limit',
+  concurrent_operations: 'operations at once',
+};
+
+function limitsOf({ config: { limits } }: RepositoryView): Readonly<Record<string, string>> {
+  const given: Readonly<Record<string, unknown>> = typeof limits === 'object' && limits !== null ? { ...limits } : {};
+  const shown = Object.entries(LIMITS).filter(([name]) => typeof given[name] === 'number');
+  return Object.fromEntries(
+    shown.map(([name, title]) => [title, name.endsWith('_per_second') ? `${formatSize(Number(given[name]))}/s` : String(given[name])]),
+  );
 }
 
 interface UpdateOptions extends RepositoryConfigOptions {

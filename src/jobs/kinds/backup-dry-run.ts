@@ -1,14 +1,25 @@
 // What a backup would do: opens the sources and plans, makes nothing, and leaves no job.
 
 import type { BackupInput, BackupOutcome, JobWatch } from '../../app-interface.ts';
-import type { BackupRepository } from '../../catalog/backup-repositories.ts';
 import { findVmContext } from '../../catalog/vm-contexts.ts';
+import { checkSpace } from '../../control/space.ts';
 import { newId } from '../../plumbing/clock.ts';
-import { silentLogger } from '../../plumbing/logger.ts';
+import { type Logger, silentLogger } from '../../plumbing/logger.ts';
 import { DEFAULT_CLUSTER_SIZE, planLayout } from '../../qcow2/image-layout.ts';
 import { chooseParent } from '../../repository/chain-rules.ts';
 import type { BackupPlan } from '../../repository/create-backup.ts';
-import { checkInput, closeDisks, type Disk, newVm, openDisks, type RepositoryChoice, requestFor, type VmIdentity } from './backup.ts';
+import {
+  checkInput,
+  closeDisks,
+  type Disk,
+  newVm,
+  openDisks,
+  type RepositoryChoice,
+  type Run,
+  requestFor,
+  type VmIdentity,
+} from './backup.ts';
+import { estimateOf } from './backup-room.ts';
 import type { JobEnvironment } from './job-environment.ts';
 
 /** Throws what the backup itself would throw up to its plan. */
@@ -22,7 +33,10 @@ export async function planBackupOnly(
   const context = (await findVmContext(environment.catalog, input.vm)) ?? newVm(environment, input.vm);
   const disks = await openDisks(input, (notice) => watch.onNotice?.(notice));
   try {
-    const plan = choice.row ? planIn(environment, choice.row, input, context) : planAlone(environment, input);
+    const logger: Logger = { log: (level, message) => (level === 'warn' ? watch.onNotice?.(message) : undefined) };
+    const plan = choice.row
+      ? planIn({ environment, row: choice.row, input, context, restorePointId: 'dry-run' }, logger)
+      : planAlone(environment, input);
     const outcomes: BackupOutcome[] = [];
     for (const disk of disks) outcomes.push(outcomeOf(disk, await plan(disk), context, choice));
     return outcomes;
@@ -33,18 +47,17 @@ export async function planBackupOnly(
 
 type Planned = Pick<BackupPlan, 'backupId' | 'type' | 'chain'>;
 
-function planIn(
-  environment: JobEnvironment,
-  row: BackupRepository,
-  input: BackupInput,
-  context: VmIdentity,
-): (disk: Disk) => Promise<Planned> {
+/** Also whether there is room, at this moment; a plan reserves nothing. */
+function planIn(run: Run, logger: Logger): (disk: Disk) => Promise<Planned> {
+  const { environment, row, context } = run;
   return async (disk) => {
     const { repository } = await environment.repositories.openRepository(row, silentLogger);
     try {
-      return await repository.planBackup(
-        await requestFor({ environment, row, input, context, restorePointId: 'dry-run' }, repository, disk),
-      );
+      const plan = await repository.planBackup(await requestFor(run, repository, disk));
+      const place = { vmContextId: context.context_id, diskId: disk.diskId };
+      const wanted = { repository: row, owner: environment.owner, logger, measure: () => repository.getStorageInfo() };
+      await checkSpace(environment.catalog, wanted, await estimateOf(environment, row.id, place, plan));
+      return plan;
     } finally {
       await repository.close();
     }

@@ -6,6 +6,8 @@ import type { BackupRepository } from '../../catalog/backup-repositories.ts';
 import { backupOfDiskKey } from '../../catalog/orphaned-backups.ts';
 import { checkServerSettings } from '../../catalog/server-settings.ts';
 import { findOrMakeVmContext, findVmContext, type NewVmContext, removeUnusedVmContext, type VmContext } from '../../catalog/vm-contexts.ts';
+import type { OpenedRepository } from '../../control/repository-manager.ts';
+import type { Space } from '../../control/space.ts';
 import { isoTime, newId, timeOfId } from '../../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
 import type { BackupPlan, BackupRequest, CreatedBackup } from '../../repository/create-backup.ts';
@@ -17,6 +19,7 @@ import { startWorkersAhead } from '../../transfer/idle-workers.ts';
 import type { JobContext } from '../job.ts';
 import { finishDeletes, settleDisk } from '../recover.ts';
 import { runJob } from '../runner.ts';
+import { reserveAll, reserveFor, withRoom } from './backup-room.ts';
 import { backupRow } from './backup-row.ts';
 import { fateOf, type JobEnvironment } from './job-environment.ts';
 import { findReplaced } from './replaced-backup.ts';
@@ -116,10 +119,15 @@ export interface Run {
 }
 
 async function runDisks(run: Run, disks: readonly Disk[], job: JobContext): Promise<BackupOutcome[]> {
-  const { repository } = await run.environment.repositories.openRepository(run.row, job.logger);
+  const { repositories } = run.environment;
+  const opened = await repositories.openRepository(run.row, job.logger, job.signal);
   const outcomes: BackupOutcome[] = [];
   try {
-    for (const disk of disks) outcomes.push(await runDisk(run, repository, disk, job));
+    await withRoom(run, opened, job, async (space) => {
+      await reserveAll(run, opened, disks, space);
+      for (const disk of disks) outcomes.push(await runDisk(run, { opened, space }, disk, job));
+    });
+    await repositories.measureStorage(opened, job.logger);
     return outcomes;
   } catch (error) {
     const kept = outcomes.map((outcome) => `disk ${outcome.disk_id} is kept as ${outcome.backup_id}`).join(', ');
@@ -127,13 +135,19 @@ async function runDisks(run: Run, disks: readonly Disk[], job: JobContext): Prom
       job.logger.log('warn', `the restore point is not complete: ${kept}`, { backups: outcomes.map((outcome) => outcome.backup_id) });
     throw error;
   } finally {
-    await repository.close();
+    await opened.repository.close();
   }
 }
 
-async function runDisk(run: Run, repository: Repository, disk: Disk, job: JobContext): Promise<BackupOutcome> {
+interface Target {
+  readonly opened: OpenedRepository;
+  readonly space: Space;
+}
+
+async function runDisk(run: Run, { opened, space }: Target, disk: Disk, job: JobContext): Promise<BackupOutcome> {
   const { environment, row, context } = run;
   const { chains } = environment;
+  const { repository } = opened;
   const place = { vmContextId: context.context_id, diskId: disk.diskId };
   return chains.withWriter(row.id, place, job, async (guard) => {
     const began = environment.clock.monotonic();
@@ -143,14 +157,19 @@ async function runDisk(run: Run, repository: Repository, disk: Disk, job: JobCon
     const plan = await job.step(`disk ${disk.diskId}: plan`, async () => {
       const removed = await repository.removeRubbish(place, guard, (id) => fateOf(environment, id));
       if (removed.length > 0) job.logger.log('info', `removed ${removed.length} files of a run that never committed`, { files: removed });
-      return repository.planBackup(request);
+      const planned = await repository.planBackup(request);
+      await reserveFor(run, disk, planned, space);
+      return planned;
     });
     say(run, plan, job);
     await enterAncestors(run, plan);
     await enterPlan(run, disk, plan, job);
+    const before = opened.written();
+    space.follow(disk.diskId, () => opened.written() - before);
     const created = await job.step(`disk ${disk.diskId}: transfer and commit`, () =>
       transfer(run, repository, { request, plan, guard }, job),
     );
+    await space.release(disk.diskId);
     await job.step(`disk ${disk.diskId}: catalog`, () => chains.completeBackup(backupRow(created.sidecar, row)));
     return outcomeOf(created, run, job.jobId, Math.round(environment.clock.monotonic() - began));
   });

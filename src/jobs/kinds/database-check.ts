@@ -75,7 +75,7 @@ interface Compared {
 async function compareRepository(environment: JobEnvironment, row: BackupRepository, job: JobContext, tally: Tally): Promise<void> {
   let repository: Repository;
   try {
-    ({ repository } = await environment.repositories.openRepository(row, job.logger));
+    ({ repository } = await environment.repositories.openRepository(row, job.logger, job.signal));
   } catch (error) {
     if (!(error instanceof ChainkeepError)) throw error;
     const message = `repository ${row.name} could not be compared: ${error.message}`;

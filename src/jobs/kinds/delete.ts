@@ -37,9 +37,10 @@ export async function deleteBackup(
     metadata: { repository_id: row.id, vm_context_id: backup.vm_context_id, disk_id: backup.disk_id, backup_id: backup.id },
   };
   const { jobId, result } = await runJob(environment, spec, watch, async (job) => {
-    const { repository } = await environment.repositories.openRepository(row, job.logger);
+    const opened = await environment.repositories.openRepository(row, job.logger, job.signal);
+    const { repository } = opened;
     try {
-      return await chains.withWriter(row.id, place, job, async (guard) => {
+      const freed = await chains.withWriter(row.id, place, job, async (guard) => {
         const plan = await job.step('plan', () => chains.planDelete(repository, backup));
         await job.step('readers', () => chains.waitForReaders(backup.id, { limit: READERS_MS, signal: job.signal, logger: job.logger }));
         // Whoever takes the lease over from here on finishes the delete before he builds on this disk (recover.ts); who took it before is seen
@@ -48,6 +49,8 @@ export async function deleteBackup(
         await deleteOnBothSides(environment, { repository, backup, job }, () => repository.runDelete(plan, guard));
         return plan.freedBytes;
       });
+      await environment.repositories.measureStorage(opened, job.logger);
+      return freed;
     } finally {
       await repository.close();
     }

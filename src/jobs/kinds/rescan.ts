@@ -34,7 +34,7 @@ const NOT_REBUILT = [
 export async function rescan(environment: JobEnvironment, row: BackupRepository, watch: JobWatch): Promise<RescanOutcome> {
   const spec = { jobType: 'rescan', operation: `rescan of repository ${row.name}`, metadata: { repository_id: row.id } };
   const { jobId, result } = await runJob(environment, spec, watch, async (job) => {
-    const { repository } = await environment.repositories.openRepository(row, job.logger);
+    const { repository } = await environment.repositories.openRepository(row, job.logger, job.signal);
     try {
       const tally = new RescanTally(repository.readOnly, job.logger);
       const survey = await job.step('look what there is', () => repository.survey());

@@ -51,7 +51,7 @@ export async function restore(
   };
   const { jobId, result } = await runJob(environment, spec, watch, (job) =>
     withReading(environment.catalog, readingOf(environment, row.id, chain, job), async () => {
-      const { repository } = await environment.repositories.openRepository(row, job.logger);
+      const { repository } = await environment.repositories.openRepository(row, job.logger, job.signal);
       try {
         const opened = await job.step('open', () => openKnown(repository, backup));
         try {

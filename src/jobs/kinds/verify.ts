@@ -60,7 +60,7 @@ export async function verify(
 }
 
 async function verifyScope(environment: JobEnvironment, scope: VerifyScope, quick: boolean, job: JobContext, tally: Tally): Promise<void> {
-  const { repository } = await environment.repositories.openRepository(scope.row, job.logger);
+  const { repository } = await environment.repositories.openRepository(scope.row, job.logger, job.signal);
   try {
     const all = await everyBackup(environment.catalog, scope.row.id);
     const places = scope.places ?? (await everyPlace(repository, all));

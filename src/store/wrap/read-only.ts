@@ -5,13 +5,8 @@ import { ChainkeepError } from '../../plumbing/errors.ts';
 import { checkBlobName } from '../blob-name.ts';
 import type { BlobStore } from '../blob-store.ts';
 
-/** `why`: for the message, behind "nothing is written to PLACE". */
-export function readOnly(inner: BlobStore, why: string): BlobStore {
-  const refusal = (name: string): ChainkeepError =>
-    new ChainkeepError('REPOSITORY_READ_ONLY', `nothing is written to ${inner.place}: ${why}`, {
-      advice: 'use another repository for what writes, deletes or protects',
-      context: { place: inner.place, name },
-    });
+/** Default: REPOSITORY_READ_ONLY. `refusal` says more where more is known. */
+export function readOnly(inner: BlobStore, refusal: (name: string) => ChainkeepError = (name) => refusalOf(inner, name)): BlobStore {
   const refuse = async (name: string): Promise<never> => {
     checkBlobName(name);
     throw refusal(name);
@@ -41,4 +36,11 @@ export function readOnly(inner: BlobStore, why: string): BlobStore {
     now: () => inner.now(),
     close: () => inner.close(),
   };
+}
+
+function refusalOf({ place }: BlobStore, name: string): ChainkeepError {
+  return new ChainkeepError('REPOSITORY_READ_ONLY', `nothing is written to ${place}: it is open for reading alone`, {
+    advice: 'use another repository for what writes, deletes or protects',
+    context: { place, name },
+  });
 }
