@@ -24,13 +24,13 @@ export const ESTIMATE_HISTORY = 5;
 /** A busy night may be twice as busy as any of the last ones. */
 const HISTORY_FACTOR = 2;
 /** The part of a full that a first incremental is taken for. */
-const FIRST_PART = 4;
+const FIRST_PART = 10;
 /** Tables, digests and the sidecar of a backup that stores next to nothing. */
 const LEAST_BYTES = 4 * 1024 * 1024;
 
 /**
  * A full takes what its source holds, at most. What a backup by comparison takes is known by its kind alone: twice the largest of the last ones; for
- * the first one, a quarter of its full. When more comes than was estimated, the store itself refuses, and nothing of the backup stays.
+ * the first one, a tenth of its full. When more comes than was estimated, the store itself refuses, and nothing of the backup stays.
  */
 export function estimateBackup({ type, mostBytes, history, fullBytes }: EstimateInput): BackupEstimate {
   const bound = { bytes: mostBytes, basis: 'all data of the source' };
@@ -39,7 +39,7 @@ export function estimateBackup({ type, mostBytes, history, fullBytes }: Estimate
   const guess =
     recent.length > 0
       ? { bytes: HISTORY_FACTOR * Math.max(...recent), basis: `twice the largest of the last ${recent.length} of its type` }
-      : { bytes: Math.ceil(fullBytes / FIRST_PART), basis: 'a quarter of its full: there was none of its type before' };
+      : { bytes: Math.ceil(fullBytes / FIRST_PART), basis: 'a tenth of its full: there was none of its type before' };
   const bytes = Math.max(LEAST_BYTES, guess.bytes);
   return bytes < mostBytes ? { ...guess, bytes } : bound;
 }
