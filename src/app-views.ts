@@ -34,7 +34,7 @@ export function repositoryView({ row, readOnly, problem }: RepositoryState, back
       total_bytes: total,
       used_bytes: used,
       available_bytes: available,
-      used_percentage: usedPercentage({ usedBytes: used, availableBytes: available }),
+      used_percentage: usedPercentage({ totalBytes: total, usedBytes: used, availableBytes: available }),
       last_check_at: row.last_check_at,
     },
     backup_count: backupCount,

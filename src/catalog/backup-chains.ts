@@ -100,3 +100,11 @@ export async function refreshChain(catalog: Catalog, chainId: string, without = 
   const moved = latest.id > latest_backup_id ? { updated_at } : {};
   await update(catalog, BACKUP_CHAINS, { ...chain, ...moved }, sql`id = ${chainId}`);
 }
+
+/** Bytes of the images of all completed backups in a repository, as their chains count them. */
+export async function sumStoredBytes(catalog: Catalog, repositoryId: string): Promise<number> {
+  const [row] = await catalog.all(
+    sql`select coalesce(sum(total_size_bytes), 0) as bytes from backup_chains where repository_id = ${repositoryId}`,
+  );
+  return Number(row?.bytes ?? 0);
+}

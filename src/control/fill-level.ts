@@ -12,9 +12,9 @@ export type FillLevel = 'unknown' | 'ok' | 'warning' | 'full';
 /**
  * Percent, with one decimal. Of what is used and what is free for us: what a file system keeps for root, or a server for others, is neither.
  */
-export function usedPercentage({ usedBytes, availableBytes }: Pick<StoreCapacity, 'usedBytes' | 'availableBytes'>): number {
+export function usedPercentage({ totalBytes, usedBytes, availableBytes }: StoreCapacity): number {
   const all = usedBytes + availableBytes;
-  return all > 0 ? Math.round((usedBytes / all) * 1000) / 10 : 0;
+  return totalBytes > 0 && all > 0 ? Math.round((usedBytes / all) * 1000) / 10 : 0;
 }
 
 /** `unknown` also where the store says that nothing at all is free: an SMB share may say so and take gigabytes. The first write will tell. */

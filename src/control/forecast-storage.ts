@@ -8,8 +8,11 @@ import { type Forecast, forecast } from './forecast.ts';
 /** What is longer ago says little of what comes. */
 const DAYS = 60;
 
-export async function forecastStorage(catalog: Catalog, { id, available_size_bytes }: BackupRepository): Promise<Forecast> {
+export async function forecastStorage(
+  catalog: Catalog,
+  { id, total_size_bytes, available_size_bytes }: BackupRepository,
+): Promise<Forecast> {
   const samples = await listSamples(catalog, id, catalog.clock.now() - DAYS * 86_400_000);
   const measured = samples.map(({ sampled_at, used_bytes }) => ({ at: Date.parse(sampled_at), usedBytes: used_bytes }));
-  return forecast(measured, available_size_bytes);
+  return forecast(measured, total_size_bytes > 0 ? available_size_bytes : undefined);
 }

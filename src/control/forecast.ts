@@ -26,15 +26,15 @@ const MOST_DAYS = 10_000;
 /** A slope that is not twice its own error is noise. */
 const SURE = 2;
 
-/** `samples` in the order of time; `availableBytes` as measured last. */
-export function forecast(samples: readonly MeasuredUse[], availableBytes: number): Forecast {
+/** `samples` in the order of time; `availableBytes` as measured last, undefined where the store has no end that is known. */
+export function forecast(samples: readonly MeasuredUse[], availableBytes: number | undefined): Forecast {
   const points = merge(samples);
   const [first] = points;
   const last = points.at(-1);
   if (!first || !last || points.length < FEWEST_POINTS || last.at - first.at < SHORTEST_SPAN_MS) return UNKNOWN;
   const { slope, error } = fitLine(points);
   const growthPerDay = Math.round(slope * DAY_MS);
-  if (slope <= 0 || slope < SURE * error) return { growthPerDay, daysUntilFull: null };
+  if (availableBytes === undefined || slope <= 0 || slope < SURE * error) return { growthPerDay, daysUntilFull: null };
   const days = availableBytes / (slope * DAY_MS);
   return { growthPerDay, daysUntilFull: days > MOST_DAYS ? null : Math.round(days * 10) / 10 };
 }

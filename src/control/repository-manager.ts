@@ -1,6 +1,7 @@
 // Configured repositories: registers places, opens them, and knows which are there. Configuration is the catalog's, backups the repository's.
 // One that is offline, slow or without its key is told by its health; it must not keep the others waiting.
 
+import { sumStoredBytes } from '../catalog/backup-chains.ts';
 import { countBackupJobs } from '../catalog/backup-jobs.ts';
 import {
   type BackupRepository,
@@ -17,6 +18,7 @@ import { type Clock, isoTime } from '../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
 import { type Logger, silentLogger } from '../plumbing/logger.ts';
 import { openRepository, type Repository } from '../repository/repository.ts';
+import type { StoreCapacity } from '../store/blob-store.ts';
 import type { GivenConfig } from '../store/parse-config.ts';
 import { openStore } from '../store/registry.ts';
 import type { SelfTestStep } from '../store/self-test.ts';
@@ -131,7 +133,7 @@ export class RepositoryManager {
 
   /** Measures one repository and keeps the numbers. An empty folder where a disk was mounted has room too: only the marker says that it is there. */
   async refreshStorage(row: BackupRepository): Promise<RepositoryState> {
-    const state = await this.#look(row, async (repository) => storageFields(await repository.getStorageInfo(), this.#now()));
+    const state = await this.#look(row, async (repository) => this.#measured(row, await repository.getStorageInfo()));
     if (state.problem === undefined) await this.#sample(state.row);
     return state;
   }
@@ -139,7 +141,7 @@ export class RepositoryManager {
   /** The same with one that is open, after a job has changed what lies there. What cannot be measured is said in the log: the job's work is done. */
   async measureStorage({ row, repository }: OpenedRepository, logger: Logger): Promise<void> {
     try {
-      await this.#sample(await this.#keep(row, storageFields(await repository.getStorageInfo(), this.#now())));
+      await this.#sample(await this.#keep(row, await this.#measured(row, await repository.getStorageInfo())));
     } catch (error) {
       logger.log('warn', `how full ${row.name} is could not be measured`, { error: String(error) });
     }
@@ -197,9 +199,13 @@ export class RepositoryManager {
     return isoTime(this.#context.clock.now());
   }
 
-  /** Where the store tells its capacity. */
+  /** Where the store does not tell, what is used there is what our own backups take. */
+  async #measured({ id }: BackupRepository, capacity: StoreCapacity | undefined): Promise<Partial<BackupRepository>> {
+    const own = capacity ?? { totalBytes: 0, usedBytes: await sumStoredBytes(this.#catalog, id), availableBytes: 0 };
+    return storageFields(own, this.#now());
+  }
+
   async #sample({ id, total_size_bytes, used_size_bytes, available_size_bytes }: BackupRepository): Promise<void> {
-    if (total_size_bytes === 0) return;
     const bytes = { total_bytes: total_size_bytes, used_bytes: used_size_bytes, available_bytes: available_size_bytes };
     await recordSample(this.#catalog, { repository_id: id, ...bytes });
   }

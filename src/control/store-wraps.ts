@@ -10,6 +10,7 @@ import type { Logger } from '../plumbing/logger.ts';
 import { openRetryBudget, type RetryBudget } from '../plumbing/retry.ts';
 import type { BlobStore } from '../store/blob-store.ts';
 import { limitsOf, logsOperations, retryPolicyOf } from '../store/common-settings.ts';
+import { aroundStore } from '../store/wrap/around-store.ts';
 import { countingWrites } from '../store/wrap/counting-writes.ts';
 import { openStoreLimiter, type StoreLimiter } from '../store/wrap/store-limiter.ts';
 import { withLimits } from '../store/wrap/with-limits.ts';
@@ -73,7 +74,7 @@ export function openStoreWraps(catalog: Catalog, lookEvery = LOOK_EVERY_MS): Sto
         unwatch();
         await inner.close();
       };
-      return { store: { ...store, close }, written: counted.written };
+      return { store: aroundStore(store, { around: (_call, act) => act(), close }), written: counted.written };
     },
     metrics: () => new Map([...all].map(([id, { metrics }]) => [id, metrics])),
   };

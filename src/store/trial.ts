@@ -1,7 +1,7 @@
 // A store being tried: the words that behaviours are told in, by the self-test on a user's own storage and by the conformance suite.
 // It must not write anywhere but below the folder of the trial.
 
-import { ChainkeepError, type ErrorCode, isChainkeepError } from '../plumbing/errors.ts';
+import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
 import type { BlobStore, PutOptions } from './blob-store.ts';
 
 export interface Trial {
@@ -41,7 +41,7 @@ export async function namesBelow(store: BlobStore, prefix: string): Promise<read
 }
 
 /** The code that a call is refused with, of those that are expected; undefined when it was done. Any other error is thrown. */
-export async function refusalOf(call: Promise<unknown>, ...expected: readonly ErrorCode[]): Promise<ErrorCode | undefined> {
+export async function refusalOf(call: Promise<unknown>, ...expected: readonly string[]): Promise<string | undefined> {
   try {
     await call;
     return undefined;

@@ -104,6 +104,11 @@ describe('the forecast', () => {
     expect(Math.abs((growthPerDay ?? 0) / GIB - 1)).toBeLessThan(0.05);
   });
 
+  it('of a store without an end is growth alone', () => {
+    const growing = samples(30, (day) => 100 + day);
+    expect(forecast(growing, undefined)).toEqual({ growthPerDay: GIB, daysUntilFull: null });
+  });
+
   it('what is full already is full today, and what lies decades away is not named', () => {
     const growing = samples(30, (day) => 100 + day);
     expect(forecast(growing, 0).daysUntilFull).toBe(0);

@@ -56,10 +56,10 @@ function render(repositories: readonly StorageView[]): string {
 
 function barOf(repository: StorageView): BarLine {
   const { name, health_status: status, storage, reserved_bytes: reserved } = repository;
-  const { available_bytes: available, used_bytes: used, used_percentage: percentage } = storage;
-  const all = used + available;
+  const { total_bytes: total, available_bytes: available, used_bytes: used, used_percentage: percentage } = storage;
+  const all = total > 0 ? used + available : 0;
   const details = [
-    all > 0 ? `${formatSize(available)} free of ${formatSize(all)}` : 'it does not tell how much room there is',
+    all > 0 ? `${formatSize(available)} free of ${formatSize(all)}` : `${formatSize(used)} used; the store does not tell how much is free`,
     ...(reserved > 0 ? [`${formatSize(reserved)} reserved`] : []),
     growthOf(repository),
     ...(status === 'healthy' || status === 'unknown' ? [] : [status]),

@@ -33,6 +33,9 @@ export interface StoreCall {
 export interface Wrapping {
   /** Does the call; `act` may be called again only where that is safe. */
   around<Result>(call: StoreCall, act: () => Promise<Result>): Promise<Result>;
+  /** Default: through `around`, as all others. */
+  delete?(name: string): Promise<void>;
+  close?(): Promise<void>;
   /** Default: as the store lists. */
   list?(prefix: string, list: () => AsyncIterable<BlobInfo>): AsyncIterable<BlobInfo>;
   /** What threads get to write by themselves; default: what the store gives. Undefined: every write goes through `around`. */
@@ -48,19 +51,22 @@ export function aroundStore(inner: BlobStore, wrapping: Wrapping): BlobStore {
     wrapping.around({ operation, name, bytes: 0 }, act);
   return {
     place: inner.place,
-    capabilities: inner.capabilities,
+    // Asked each time: some of them are known only when they were tried.
+    get capabilities() {
+      return inner.capabilities;
+    },
     list: (prefix) => (wrapping.list ? wrapping.list(prefix, () => inner.list(prefix)) : inner.list(prefix)),
     stat: (name) => around('stat', name, () => inner.stat(name)),
     open: async (name) => aroundSource(await around('open', name, () => inner.open(name)), wrapping),
     put: async (name, options) => aroundSink(await around('put', name, () => inner.put(name, options)), wrapping),
-    delete: (name) => around('delete', name, () => inner.delete(name)),
+    delete: (name) => (wrapping.delete ? wrapping.delete(name) : around('delete', name, () => inner.delete(name))),
     protect: (name, protection) => around('protect', name, () => inner.protect(name, protection)),
     protectionOf: (name) => around('protectionOf', name, () => inner.protectionOf(name)),
     release: (name) => around('release', name, () => inner.release(name)),
     sweep: (prefix, isDead) => around('sweep', prefix, () => inner.sweep(prefix, isDead)),
     capacity: () => around('capacity', '', () => inner.capacity()),
     now: () => around('now', '', () => inner.now()),
-    close: () => inner.close(),
+    close: () => (wrapping.close ? wrapping.close() : inner.close()),
   };
 }
 

@@ -13,7 +13,9 @@ export function readOnly(inner: BlobStore, refusal: (name: string) => ChainkeepE
   };
   return {
     place: inner.place,
-    capabilities: inner.capabilities,
+    get capabilities() {
+      return inner.capabilities;
+    },
     list: (prefix) => inner.list(prefix),
     stat: (name) => inner.stat(name),
     open: (name) => inner.open(name),

@@ -17,11 +17,11 @@ const REPEATABLE: readonly StoreOperation[] = [
 /** The budget of `options` is that of the place: one for all stores that are opened there. */
 export function withRetry(inner: BlobStore, policy: RetryPolicy, options: RetryOptions = {}): BlobStore {
   const shared = { budget: openRetryBudget(), ...options };
-  const repeating = aroundStore(inner, {
+  return aroundStore(inner, {
     around: ({ operation }, act) => (REPEATABLE.includes(operation) ? retry(act, policy, shared) : act()),
     list: (_prefix, list) => listOn(list, policy, shared),
+    delete: (name) => deleteOnce(inner, name, policy, shared),
   });
-  return { ...repeating, delete: (name) => deleteOnce(inner, name, policy, shared) };
 }
 
 /** Listings are sorted by name: after a failure the next one begins anew, and what was answered already is left out. */
