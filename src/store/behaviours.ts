@@ -29,8 +29,8 @@ const RANGES = [
 ] as const;
 
 export const BEHAVIOURS: readonly Behaviour[] = [
-  { group: 'write', name: 'a blob is not there before it is finished, and whole after it', run: writesWhole },
-  { group: 'read back', name: 'any range reads as it was written, also several at once', run: readsRanges },
+  { group: 'write', name: 'a blob is not there before it is finished, and of its size after it', run: writesAtOnce },
+  { group: 'read back', name: 'any range reads as it was written, the head in front, also several at once', run: readsRanges },
   { group: 'list', name: 'a listing is sorted and has exactly what begins with the prefix', run: lists },
   { group: 'replace', name: 'a blob is replaced by another one', run: replaces },
   { group: 'replace', name: 'what is open keeps its bytes while it is replaced, or says that it changed', run: keepsOpened },
@@ -57,7 +57,7 @@ export async function behave(trial: Trial, group: BehaviourGroup): Promise<void>
   }
 }
 
-async function writesWhole({ store, folder }: Trial): Promise<void> {
+async function writesAtOnce({ store, folder }: Trial): Promise<void> {
   const name = `${folder}written`;
   const sink = await store.put(name, { headLength: 5 });
   try {
@@ -69,13 +69,12 @@ async function writesWhole({ store, folder }: Trial): Promise<void> {
     throw error;
   }
   expectThat((await store.stat(name))?.size === 17, 'a finished blob is not there, or not of its size');
-  await expectContent(store, name, 'head and the rest');
 }
 
 async function readsRanges({ store, folder }: Trial): Promise<void> {
   const name = `${folder}ranges`;
   const bytes = trialBytes(100_000);
-  await write(store, name, bytes);
+  await write(store, name, bytes, { headLength: 1000 });
   const source = await store.open(name);
   try {
     await Promise.all(

@@ -10,11 +10,14 @@ export interface Trial {
   readonly folder: string;
 }
 
+/** In one append, the first `headLength` bytes as its head; a sink whose write failed is aborted. */
 export async function write(store: BlobStore, name: string, bytes: Uint8Array | string, options: PutOptions = {}): Promise<void> {
+  const content = Buffer.from(bytes);
+  const { headLength = 0 } = options;
   const sink = await store.put(name, options);
   try {
-    await sink.append([Buffer.from(bytes)]);
-    await sink.finish(new Uint8Array(0));
+    await sink.append([content.subarray(headLength)]);
+    await sink.finish(content.subarray(0, headLength));
   } catch (error) {
     await sink.abort();
     throw error;

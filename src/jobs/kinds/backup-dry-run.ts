@@ -8,17 +8,8 @@ import { type Logger, silentLogger } from '../../plumbing/logger.ts';
 import { DEFAULT_CLUSTER_SIZE, planLayout } from '../../qcow2/image-layout.ts';
 import { chooseParent } from '../../repository/chain-rules.ts';
 import type { BackupPlan } from '../../repository/create-backup.ts';
-import {
-  checkInput,
-  closeDisks,
-  type Disk,
-  newVm,
-  openDisks,
-  type RepositoryChoice,
-  type Run,
-  requestFor,
-  type VmIdentity,
-} from './backup.ts';
+import { checkInput, closeDisks, type Disk, newVm, openDisks, type RepositoryChoice, type Run, type VmIdentity } from './backup.ts';
+import { requestFor } from './backup-request.ts';
 import { estimateOf } from './backup-room.ts';
 import type { JobEnvironment } from './job-environment.ts';
 

@@ -8,7 +8,8 @@ import { type Space, withSpace } from '../../control/space.ts';
 import type { BackupPlan } from '../../repository/create-backup.ts';
 import type { DiskPlace } from '../../repository/layout.ts';
 import type { JobContext } from '../job.ts';
-import { type Disk, type Run, requestFor } from './backup.ts';
+import type { Disk, Run } from './backup.ts';
+import { requestFor } from './backup-request.ts';
 import type { JobEnvironment } from './job-environment.ts';
 
 /** Backups of a disk that are looked at to find the last ones of a type. */

@@ -1,7 +1,7 @@
 // The backup job: all disks of one run as one restore point. Each disk is leased, planned, run, committed, and entered in the catalog.
 
 import type { BackupInput, BackupOutcome, JobWatch } from '../../app-interface.ts';
-import { type BackupJob, findBackupJob, selectBackupJobs, updateBackupJob } from '../../catalog/backup-jobs.ts';
+import { findBackupJob, updateBackupJob } from '../../catalog/backup-jobs.ts';
 import type { BackupRepository } from '../../catalog/backup-repositories.ts';
 import { backupOfDiskKey } from '../../catalog/orphaned-backups.ts';
 import { checkServerSettings } from '../../catalog/server-settings.ts';
@@ -19,10 +19,10 @@ import { startWorkersAhead } from '../../transfer/idle-workers.ts';
 import type { JobContext } from '../job.ts';
 import { finishDeletes, settleDisk } from '../recover.ts';
 import { runJob } from '../runner.ts';
+import { requestFor } from './backup-request.ts';
 import { reserveAll, reserveFor, withRoom } from './backup-room.ts';
 import { backupRow } from './backup-row.ts';
 import { fateOf, type JobEnvironment } from './job-environment.ts';
-import { findReplaced } from './replaced-backup.ts';
 
 export interface Disk {
   readonly diskId: number;
@@ -235,35 +235,6 @@ async function enterAncestors({ environment, row }: Run, plan: BackupPlan): Prom
     const known = await findBackupJob(environment.catalog, sidecar.backup_id);
     if (known?.status !== 'completed') await environment.chains.completeBackup(backupRow(sidecar, row));
   }
-}
-
-export async function requestFor(
-  { environment, row, input, context, restorePointId }: Run,
-  repository: Repository,
-  disk: Disk,
-): Promise<BackupRequest> {
-  const place = { vmContextId: context.context_id, diskId: disk.diskId };
-  const rows = await selectBackupJobs(environment.catalog, { ...place, repositoryId: row.id, statuses: ['completed'] });
-  const { sidecars } = await repository.readDisk(place);
-  const roots = new Map(sidecars.map((sidecar) => [sidecar.backup_id, sidecar.content_root]));
-  const isGood = (backup: BackupJob): boolean =>
-    backup.verification_status !== 'failed' && roots.has(backup.id) && !findReplaced(backup, roots.get(backup.id) ?? null);
-  return {
-    place,
-    vmName: context.vm_name,
-    externalId: context.external_id,
-    restorePointId,
-    type: input.type,
-    compression: input.compression,
-    ...(input.cluster_size === undefined ? {} : { clusterSize: input.cluster_size }),
-    changeId: input.change_id ?? null,
-    policyId: null,
-    reader: disk.source.reader,
-    sourceKind: disk.source.kind,
-    checkSource: () => disk.source.checkUnchanged(),
-    metadata: {},
-    damaged: new Set(rows.filter((backup) => !isGood(backup)).map((backup) => backup.id)),
-  };
 }
 
 function outcomeOf(
