@@ -11,6 +11,7 @@ import { findHeartbeat } from '../../src/catalog/job-heartbeats.ts';
 import { insertJobStep, listJobSteps } from '../../src/catalog/job-steps.ts';
 import { insertTrackedJob, listTrackedJobs, resolveTrackedJob } from '../../src/catalog/job-tracking.ts';
 import { listLogEvents } from '../../src/catalog/log-events.ts';
+import { addReservation, listReservations } from '../../src/catalog/space-reservations.ts';
 import { currentOwner } from '../../src/control/owner.ts';
 import { settleDeadJobs } from '../../src/jobs/settle.ts';
 import { systemClock } from '../../src/plumbing/clock.ts';
@@ -41,6 +42,8 @@ describe('jobs of dead processes', () => {
     await insertBackupJob(catalog, { ...backupRow('b1', 1), status: 'running' });
     await insertBackupJob(catalog, { ...backupRow('b2', 2), status: 'running' });
     await insertJobStep(catalog, { id: 's1', job_id: 'dead-2', seq: 1, name: 'copy', started_at: AT });
+    for (const jobId of ['dead-1', 'dead-2', 'mine'])
+      await addReservation(catalog, { repositoryId: 'repo-1', jobId, owner: dead, bytes: 100, expiry: 60_000 });
     const settled = await settleDeadJobs(dependencies, async (job, owner) => {
       expect(owner).toEqual(dead);
       if (job.id === 'dead-1') {
@@ -63,6 +66,7 @@ describe('jobs of dead processes', () => {
     expect(await listLogEvents(catalog, 'dead-2')).toMatchObject([
       { level: 'warn', message: expect.stringContaining('the process ended') },
     ]);
+    expect((await listReservations(catalog, 'repo-1')).map(({ job_id }) => job_id)).toEqual(['mine']);
     expect(await findBackupJob(catalog, 'b1')).toMatchObject({ status: 'completed', chain_id: 'c1' });
     expect(await findBackupJob(catalog, 'b2')).toMatchObject({ status: 'failed', error_message: 'the process ended' });
     expect((await listChains(catalog, { vmContextId: 'vm-1' })).map((chain) => chain.latest_backup_id)).toEqual(['b1']);
