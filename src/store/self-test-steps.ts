@@ -5,7 +5,7 @@ import { type Clock, isoTime } from '../plumbing/clock.ts';
 import { ChainkeepError } from '../plumbing/errors.ts';
 import { type BehaviourGroup, behave, TRIAL_RETENTION_MS } from './behaviours.ts';
 import { adviceFor, isAccessDenied } from './self-test-advice.ts';
-import { expectContent, expectThat, namesBelow, type Trial, trialBytes, write } from './trial.ts';
+import { expectContent, namesBelow, type Trial, trialBytes, write } from './trial.ts';
 
 const SPEED_BYTES = 8 * 1024 * 1024;
 const MOST_CLOCK_DIFFERENCE_MS = 60_000;
@@ -88,8 +88,7 @@ async function retention(attempt: Attempt): Promise<string | Finding> {
       advice: 'switch locking on in the store first, or use another one',
     });
   }
-  if (kind === 'advisory' && !immutable && !attempt.retention)
-    return 'this store can protect against mistakes; the repository does not ask for it';
+  if (kind === 'advisory' && !immutable && !attempt.retention) return 'it can protect against mistakes; the repository does not ask for it';
   if (kind === 'enforced' && !attempt.retention) {
     const advice = `try it with --retention: one small file stays for ${TRIAL_RETENTION_MS / 1000} seconds`;
     return { message: 'not tried: the store keeps a locked file until its date', advice };
@@ -123,7 +122,13 @@ async function clockDifference({ store, clock, folder }: Attempt): Promise<strin
 async function capacity({ store }: Attempt): Promise<string | Finding> {
   const room = await store.capacity();
   if (!room) return 'this store does not tell its capacity';
-  expectThat(room.availableBytes > 0, `no room: 0 of ${room.totalBytes} bytes are available`);
+  if (room.availableBytes === 0) {
+    return {
+      message: `it says that 0 of ${room.totalBytes} bytes are available`,
+      advice: 'some shares always say so: whether a backup fits will be seen; a disk that is full takes none',
+      warning: true,
+    };
+  }
   return `${room.availableBytes} of ${room.totalBytes} bytes are available`;
 }
 

@@ -125,6 +125,12 @@ describe('the self-test', () => {
     expect((await stepsOf(other(store, { stat }))).step('clock')).toMatchObject({ warning: true, advice: expect.stringContaining('NTP') });
   });
 
+  it('warns of a store that says that nothing is free: it may be full, or a share that always says so', async () => {
+    const { store } = await open();
+    const capacity = async () => ({ totalBytes: 1000, usedBytes: 1000, availableBytes: 0 });
+    expect((await stepsOf(other(store, { capacity }))).step('capacity')).toMatchObject({ ok: true, warning: true });
+  });
+
   it('says how a name is kept to its creator, and warns where the store does not do it', async () => {
     const { store } = await open();
     expect((await stepsOf(store)).step('create only')?.message).toContain('by the store itself');
