@@ -94,6 +94,10 @@ export interface BackupDetails extends BackupView {
   /** Path inside the repository. */
   readonly repository_path: string | null;
   readonly dependents: readonly string[];
+  /** Not to be deleted before this; null where it is not locked. */
+  readonly protected_until: string | null;
+  /** Those that are not lifted. */
+  readonly holds: readonly Omit<HoldView, 'repository' | 'lifted_by' | 'lifted_at'>[];
 }
 
 export interface ChainView {
@@ -236,6 +240,74 @@ export interface RescanOutcome {
   readonly not_rebuilt: readonly string[];
 }
 
+export interface ProtectOutcome {
+  readonly job_id: string;
+  readonly repository: string;
+  readonly repository_id: string;
+  /** What a lock is worth there: kept by the store against everybody, by us, or not by the store at all. */
+  readonly retention: 'enforced' | 'advisory' | 'none';
+  /** How files are marked where it is kept by us. */
+  readonly retention_mark: 'attribute' | 'mode' | null;
+  readonly disks: number;
+  /** Disks that another process writes at the moment. */
+  readonly busy: number;
+  /** Backups that got a later date. */
+  readonly locked: number;
+  /** Files that are protected from now on. */
+  readonly protected: number;
+  /** Those of them from which somebody had taken the protection off. */
+  readonly restored: readonly string[];
+  readonly released: number;
+  readonly failures: readonly { readonly code: string; readonly message: string }[];
+}
+
+export interface HoldView {
+  readonly hold_id: string;
+  readonly backup_id: string;
+  readonly reason: string;
+  /** Who: user and machine. */
+  readonly by: string;
+  readonly since: string;
+  readonly lifted_by: string | null;
+  readonly lifted_at: string | null;
+  readonly repository: string;
+}
+
+export interface HoldOutcome extends HoldView {
+  readonly job_id: string;
+}
+
+/** A hold in a listing. */
+export interface ListedHold extends HoldView {
+  readonly vm_name: string;
+  readonly vm_context_id: string;
+  readonly disk_id: number;
+}
+
+/** The reasons why backups may not be deleted. */
+export interface Holds {
+  add(backup: string, options: { readonly vm?: string; readonly reason: string }, watch: JobWatch): Promise<HoldOutcome>;
+  /** The newest first; with `all` those that were lifted too. */
+  list(filter: { readonly all: boolean; readonly repository?: string }): Promise<readonly ListedHold[]>;
+  /** By its id or an unambiguous beginning of one. */
+  lift(hold: string, watch: JobWatch): Promise<HoldOutcome>;
+}
+
+/** Whether locks expire by the clock of this machine. */
+export interface ClockView {
+  readonly time: string;
+  readonly trusted: boolean;
+  /** How far it is ahead (behind: negative) of what was to be expected; 0 while it is trusted. */
+  readonly jump_ms: number;
+  readonly problem: string | null;
+}
+
+export interface ClockCare {
+  show(): Promise<ClockView>;
+  /** Believes it as it is from now on. */
+  confirm(watch: JobWatch): Promise<ClockView & { readonly job_id: string }>;
+}
+
 export interface JobView {
   readonly job_id: string;
   readonly parent_job_id: string | null;
@@ -335,6 +407,8 @@ export interface App {
   testPlace(input: TestPlaceInput): Promise<readonly SelfTestStep[]>;
   /** Makes the rows of its backups what its files say. */
   rescanRepository(nameOrId: string, watch: JobWatch): Promise<RescanOutcome>;
+  /** Locks what is due, protects again what somebody freed, frees what is over. */
+  protectRepository(nameOrId: string, watch: JobWatch): Promise<ProtectOutcome>;
   /** `forget` keeps the files and drops the rows of its backups. */
   removeRepository(nameOrId: string, options: { readonly forget: boolean }): Promise<void>;
 
@@ -357,6 +431,8 @@ export interface App {
 
   readonly jobs: JobLog;
   readonly database: DatabaseCare;
+  readonly holds: Holds;
+  readonly clock: ClockCare;
 
   close(): Promise<void>;
 }

@@ -15,14 +15,15 @@ import { forgetBackups } from '../catalog/complete-backup.ts';
 import { type Clock, isoTime } from '../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
 import { type Logger, silentLogger } from '../plumbing/logger.ts';
-import { openRepository, type Repository } from '../repository/repository.ts';
+import type { Repository } from '../repository/repository.ts';
 import type { GivenConfig } from '../store/parse-config.ts';
 import { openStore } from '../store/registry.ts';
 import { type SelfTestStep, selfTest } from '../store/self-test.ts';
 import { currentOwner } from './owner.ts';
 import { openReachability } from './reachability.ts';
+import { refuseLockedRepository } from './refuse-locked-repository.ts';
 import type { NewRepository } from './register-repository.ts';
-import { fullConfig, openStoreOf, type RepositoryContext, storageFields } from './repository-context.ts';
+import { fullConfig, openIn, openStoreOf, type RepositoryContext, storageFields, timeAt } from './repository-context.ts';
 import type { KeyStore } from './secret-keys.ts';
 import { type Rotation, rotateKeys } from './secrets.ts';
 import { removeSelfTestLeftovers, selfTestName } from './self-test-leftovers.ts';
@@ -145,6 +146,7 @@ export class RepositoryManager {
   async deleteRepository(nameOrId: string, options: { readonly forget: boolean }): Promise<void> {
     const row = await this.getRepository(nameOrId);
     const count = await countBackupJobs(this.#catalog, { repositoryId: row.id });
+    if (count > 0 && options.forget) await refuseLockedRepository(this.#catalog, row, await timeAt(this.#catalog));
     if (count > 0 && !options.forget) {
       throw new ChainkeepError('REPOSITORY_IN_USE', `repository ${row.name} holds ${count} backup${count > 1 ? 's' : ''}`, {
         advice: 'delete the backups first, or keep the files and only forget the repository with --forget',
@@ -190,13 +192,12 @@ export class RepositoryManager {
   /** What touches the store is under the time limit, and nothing else: a slow database is not an offline repository. */
   async #reach<T>(row: BackupRepository, logger: Logger, use: (repository: Repository) => Promise<T>): Promise<T> {
     const context = this.#context;
-    const { clock } = context;
-    const installationId = await context.installationId();
+    await context.installationId(); // asked for before the time limit begins
     const config = await fullConfig(context, row);
     const run = async (): Promise<{ readonly repository: Repository; readonly result: T }> => {
       const store = await context.openStore(row.repository_type, config, { create: false });
       try {
-        const repository = await openRepository({ store, clock, logger, repositoryId: row.id, installationId });
+        const repository = await openIn(context, row, store, logger);
         return { repository, result: await use(repository) };
       } catch (error) {
         await store.close();

@@ -1,18 +1,32 @@
 // The one place that asks for the time and for randomness, so that tests can put others in its stead.
 
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 
 export interface Clock {
   /** Wall clock, milliseconds since 1970 in UTC. */
   now(): number;
   /** A clock that never jumps, milliseconds from an arbitrary start. */
   monotonic(): number;
+  /** Milliseconds since the machine was started, the same for all of its processes; nothing sets it. Undefined where the system does not tell. */
+  sinceBoot(): number | undefined;
 }
 
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
+  sinceBoot: readUptime,
 };
+
+/** Field 1 of /proc/uptime, proc(5): seconds, also those in which the machine slept. */
+function readUptime(): number | undefined {
+  try {
+    const seconds = Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]);
+    return Number.isFinite(seconds) ? seconds * 1000 : undefined;
+  } catch {
+    return undefined; // not Linux: the caller does with less
+  }
+}
 
 /** ISO 8601 in UTC with milliseconds, as it stands in sidecars, the catalog and JSON answers. */
 export function isoTime(milliseconds: number): string {

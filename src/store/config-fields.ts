@@ -31,6 +31,12 @@ export const days = (least: number) =>
     z.int('must be a whole number of days').min(least, `must be at least ${least}`).max(36_500, 'must be at most 36500'),
   );
 
+export const count = (least: number, most: number) =>
+  z.preprocess(
+    (value) => (typeof value === 'string' && /^\d{1,6}$/.test(value) ? Number(value) : value),
+    z.int('must be a whole number').min(least, `must be at least ${least}`).max(most, `must be at most ${most}`),
+  );
+
 /** Written once and never shown; forms know it by `secret`. Text becomes a Secret here. */
 export const secret = (help: string) =>
   z

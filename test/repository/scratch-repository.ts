@@ -29,6 +29,7 @@ export function steppingClock(start = Date.UTC(2026, 10, 22)): Clock {
       return now;
     },
     monotonic: () => now,
+    sinceBoot: () => now,
   };
 }
 

@@ -4,6 +4,7 @@ import type { BackupInput, BackupOutcome, JobWatch } from '../../app-interface.t
 import { type BackupJob, findBackupJob, selectBackupJobs, updateBackupJob } from '../../catalog/backup-jobs.ts';
 import type { BackupRepository } from '../../catalog/backup-repositories.ts';
 import { backupOfDiskKey } from '../../catalog/orphaned-backups.ts';
+import { raiseProtectedUntil } from '../../catalog/protected-backups.ts';
 import { findOrMakeVmContext, findVmContext, type NewVmContext, removeUnusedVmContext, type VmContext } from '../../catalog/vm-contexts.ts';
 import { isoTime, newId, timeOfId } from '../../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
@@ -18,6 +19,7 @@ import { finishDeletes, settleDisk } from '../recover.ts';
 import { runJob } from '../runner.ts';
 import { backupRow } from './backup-row.ts';
 import { fateOf, type JobEnvironment } from './job-environment.ts';
+import { isoDates, protectWhenDue } from './protect.ts';
 import { findReplaced } from './replaced-backup.ts';
 
 export interface Disk {
@@ -118,6 +120,7 @@ async function runDisks(run: Run, disks: readonly Disk[], job: JobContext): Prom
   const outcomes: BackupOutcome[] = [];
   try {
     for (const disk of disks) outcomes.push(await runDisk(run, repository, disk, job));
+    await protectWhenDue({ environment: run.environment, row: run.row, repository, job });
     return outcomes;
   } catch (error) {
     const kept = outcomes.map((outcome) => `disk ${outcome.disk_id} is kept as ${outcome.backup_id}`).join(', ');
@@ -149,7 +152,11 @@ async function runDisk(run: Run, repository: Repository, disk: Disk, job: JobCon
     const created = await job.step(`disk ${disk.diskId}: transfer and commit`, () =>
       transfer(run, repository, { request, plan, guard }, job),
     );
-    await job.step(`disk ${disk.diskId}: catalog`, () => chains.completeBackup(backupRow(created.sidecar, row)));
+    await job.step(`disk ${disk.diskId}: catalog`, async () => {
+      await chains.completeBackup(backupRow(created.sidecar, row));
+      await raiseProtectedUntil(environment.catalog, isoDates(created.locked));
+    });
+    if (created.unprotected) throw created.unprotected;
     return outcomeOf(created, run, job.jobId, Math.round(environment.clock.monotonic() - began));
   });
 }
