@@ -4,7 +4,8 @@
 
 import type { Catalog } from '../catalog/catalog.ts';
 import { findSetting, putSetting } from '../catalog/settings.ts';
-import { isoTime } from '../plumbing/clock.ts';
+import { type BootTime, isoTime } from '../plumbing/clock.ts';
+import { ChainkeepError } from '../plumbing/errors.ts';
 import type { LockTime } from '../repository/lock-rules.ts';
 import type { Machine } from './machine.ts';
 
@@ -34,7 +35,7 @@ export interface SeenTime {
 /** What the clocks say at this moment. */
 export interface ClockReading {
   readonly wall: number;
-  readonly sinceBoot: number | undefined;
+  readonly boot: BootTime | undefined;
   readonly bootId: string | null;
   /** The store's own clock, where it has one. */
   readonly store: number | undefined;
@@ -46,11 +47,13 @@ export interface ClockVerdict extends LockTime {
 }
 
 /** Pure: what was seen and what is seen now decide. */
-export function judgeClock({ highWater, anchor }: SeenTime, { wall, sinceBoot, bootId, store }: ClockReading): ClockVerdict {
-  const sameBoot = anchor !== undefined && sinceBoot !== undefined && anchor.boot_id === bootId;
-  const expected = sameBoot ? anchor.wall + (sinceBoot - anchor.since_boot) : undefined;
-  const jump = findJump({ wall, expected, highWater, store });
-  const believed = jump === 0 ? wall : (expected ?? highWater ?? wall);
+export function judgeClock({ highWater, anchor }: SeenTime, { wall, boot, bootId, store }: ClockReading): ClockVerdict {
+  const sameBoot = anchor !== undefined && boot !== undefined && anchor.boot_id === bootId;
+  const expected = sameBoot ? anchor.wall + (boot.since - anchor.since_boot) : undefined;
+  const kernel = boot && boot.at + boot.since;
+  const jump = findJump({ wall, kernel, expected, highWater, store });
+  const shimmed = kernel !== undefined && Math.abs(wall - kernel) > JUMP_MS;
+  const believed = jump === 0 ? wall : (expected ?? (shimmed ? kernel : highWater) ?? wall);
   const now = Math.max(believed, highWater ?? 0, store ?? 0);
   if (jump !== 0) return { now, expireAt: undefined, jump, problem: describeJump(jump, wall) };
   return { now, expireAt: Math.min(wall, store ?? wall, expected ?? wall), jump: 0 };
@@ -58,13 +61,16 @@ export function judgeClock({ highWater, anchor }: SeenTime, { wall, sinceBoot, b
 
 interface Clocks {
   readonly wall: number;
+  readonly kernel: number | undefined;
   readonly expected: number | undefined;
   readonly highWater: number | undefined;
   readonly store: number | undefined;
 }
 
-function findJump({ wall, expected, highWater, store }: Clocks): number {
+function findJump({ wall, kernel, expected, highWater, store }: Clocks): number {
   const isFar = (other: number | undefined): boolean => other !== undefined && Math.abs(wall - other) > JUMP_MS;
+  // A library was put between this process and the clock: it concerns nobody else, and no confirmation makes it good.
+  if (isFar(kernel)) return wall - (kernel ?? wall);
   if (isFar(expected)) return wall - (expected ?? wall);
   // Another machine of this catalog, or an earlier boot of this one, was later already.
   if (highWater !== undefined && wall < highWater - JUMP_MS) return wall - highWater;
@@ -96,13 +102,20 @@ export async function readTrustedTime(
 export async function confirmClock(catalog: Catalog, machine: Machine): Promise<{ readonly before: ClockVerdict; readonly wall: number }> {
   const reading = await readClocks(catalog, machine);
   const before = judgeClock(await findSeen(catalog, machine), reading);
+  const { wall, boot } = reading;
+  if (boot && Math.abs(wall - boot.at - boot.since) > JUMP_MS) {
+    throw new ChainkeepError('CLOCK_JUMPED', `this process sees another time than the machine it runs on: ${before.problem}`, {
+      advice: 'run chainkeep without what changes the time for it (faketime, LD_PRELOAD)',
+      context: { time: isoTime(wall), time_of_machine: isoTime(boot.at + boot.since) },
+    });
+  }
   await remember(catalog, machine, reading, { raiseOnly: before.jump === 0 });
   return { before, wall: reading.wall };
 }
 
 async function readClocks({ clock }: Catalog, { bootId }: Machine, storeNow?: () => Promise<number | undefined>): Promise<ClockReading> {
   const store = await storeNow?.();
-  return { wall: clock.now(), sinceBoot: clock.sinceBoot(), bootId, store };
+  return { wall: clock.now(), boot: clock.boot(), bootId, store };
 }
 
 async function findSeen(catalog: Catalog, machine: Machine): Promise<SeenTime> {
@@ -115,22 +128,22 @@ async function findSeen(catalog: Catalog, machine: Machine): Promise<SeenTime> {
   };
 }
 
-function isWorthKeeping({ highWater, anchor }: SeenTime, { wall, sinceBoot, bootId }: ClockReading): boolean {
-  const newBoot = sinceBoot !== undefined && bootId !== null && anchor?.boot_id !== bootId;
+function isWorthKeeping({ highWater, anchor }: SeenTime, { wall, boot, bootId }: ClockReading): boolean {
+  const newBoot = boot !== undefined && bootId !== null && anchor?.boot_id !== bootId;
   return newBoot || highWater === undefined || wall > highWater + MARK_EVERY_MS;
 }
 
 async function remember(
   catalog: Catalog,
   machine: Machine,
-  { wall, sinceBoot, bootId }: ClockReading,
+  { wall, boot, bootId }: ClockReading,
   { raiseOnly }: { readonly raiseOnly: boolean },
 ): Promise<void> {
   await catalog.transaction(async (unit) => {
     const { highWater, anchor } = await findSeen(unit, machine);
     if (highWater === undefined || wall > highWater || !raiseOnly) await putSetting(unit, HIGH_WATER, { high_water: wall });
-    if (sinceBoot === undefined || bootId === null || (raiseOnly && anchor?.boot_id === bootId)) return;
-    await putSetting(unit, anchorName(machine), { boot_id: bootId, wall, since_boot: sinceBoot });
+    if (boot === undefined || bootId === null || (raiseOnly && anchor?.boot_id === bootId)) return;
+    await putSetting(unit, anchorName(machine), { boot_id: bootId, wall, since_boot: boot.since });
   });
 }
 

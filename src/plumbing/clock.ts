@@ -8,21 +8,29 @@ export interface Clock {
   now(): number;
   /** A clock that never jumps, milliseconds from an arbitrary start. */
   monotonic(): number;
-  /** Milliseconds since the machine was started, the same for all of its processes; nothing sets it. Undefined where the system does not tell. */
-  sinceBoot(): number | undefined;
+  /** What the kernel says of the start of the machine, the same for all of its processes; undefined where it does not tell. */
+  boot(): BootTime | undefined;
+}
+
+export interface BootTime {
+  /** Milliseconds since then, also those in which the machine slept; nothing sets it. */
+  readonly since: number;
+  /** When it was by the wall clock of the kernel, milliseconds since 1970, to the second; it moves when somebody sets that clock. */
+  readonly at: number;
 }
 
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
-  sinceBoot: readUptime,
+  boot: readBootTime,
 };
 
-/** Field 1 of /proc/uptime, proc(5): seconds, also those in which the machine slept. */
-function readUptime(): number | undefined {
+/** Field 1 of /proc/uptime and `btime` of /proc/stat, proc(5), in seconds: no library between us and the kernel can change them. */
+function readBootTime(): BootTime | undefined {
   try {
-    const seconds = Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]);
-    return Number.isFinite(seconds) ? seconds * 1000 : undefined;
+    const since = Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1000;
+    const at = Number(/^btime (\d+)$/m.exec(readFileSync('/proc/stat', 'utf8'))?.[1]) * 1000;
+    return Number.isFinite(since) && Number.isFinite(at) ? { since, at } : undefined;
   } catch {
     return undefined; // not Linux: the caller does with less
   }

@@ -1,7 +1,6 @@
 // The rules of lock dates as pure functions over sidecars, settings and the dates that are there. No I/O, no clock: what is given in decides.
 // It must not answer a date below one that is there: dates are never shortened.
 
-import { timeOfId } from '../plumbing/clock.ts';
 import type { Immutability } from './immutability.ts';
 import type { Sidecar } from './sidecar-fields.ts';
 
@@ -22,12 +21,9 @@ type LockedBackup = Pick<Sidecar, 'backup_id' | 'parent_backup_id' | 'backup_typ
 /** Backup id → date, milliseconds since 1970. */
 export type LockDates = ReadonlyMap<string, number>;
 
-/**
- * When a backup began to be one. A clock that was set back when it was made does not make it older than the backups before it (ids are ascending),
- * one that was ahead not younger than now.
- */
-export function lockBase(backup: Pick<Sidecar, 'backup_id' | 'completed_at'>, now: number): number {
-  return Math.min(Math.max(Date.parse(backup.completed_at), timeOfId(backup.backup_id)), now);
+/** When a backup began to be one: of a clock that was ahead when it was made, not later than now. */
+export function lockBase({ completed_at }: Pick<Sidecar, 'completed_at'>, now: number): number {
+  return Math.min(Date.parse(completed_at), now);
 }
 
 /** The date that a backup has by itself; undefined where the settings do not lock its type. */
@@ -51,8 +47,9 @@ export function planLocks(
   const dates = new Map(present);
   for (const backup of backups) {
     const own = ownLock(backup, settings, now) ?? 0;
-    // A date that is over is not written any more; one that is there counts as it is.
-    if (own > now) raise(dates, backup.backup_id, own);
+    // A date that is over is not written any more; one that is there counts as it is. That of a backup from the future would move on with every look.
+    const isFromTheFuture = Date.parse(backup.completed_at) > now && present.has(backup.backup_id);
+    if (own > now && !isFromTheFuture) raise(dates, backup.backup_id, own);
   }
   // Children are younger, so that one pass is enough; names that somebody forged may need more, and each pass only raises dates.
   const youngestFirst = [...known.keys()].sort().reverse();
@@ -81,7 +78,7 @@ export function planHolds(backups: readonly LockedBackup[], held: ReadonlySet<st
 }
 
 /** When the store marks the files of a backup: grace delays the mark and nothing else. */
-export function markDue(backup: Pick<Sidecar, 'backup_id' | 'completed_at'>, settings: Immutability | undefined, now: number): number {
+export function markDue(backup: Pick<Sidecar, 'completed_at'>, settings: Immutability | undefined, now: number): number {
   return lockBase(backup, now) + (settings?.grace_period_days ?? 0) * DAY_MS;
 }
 

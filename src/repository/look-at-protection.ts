@@ -104,7 +104,7 @@ async function lookAtBackup(look: BackupLook, infos: readonly BlobInfo[]): Promi
     if (retentionMark === undefined) steps.push(...(await lookAtDates(look, all, isOver)));
     else steps.push(...(await lookAtMarks(look, infos, { newLock, isNeeded: isHeld || !isOver })));
   }
-  steps.push(...superseded(look, files));
+  steps.push(...superseded(look, files, newLock === undefined ? 0 : (until ?? 0)));
   return steps;
 }
 
@@ -151,11 +151,11 @@ async function lookAtDates(
 }
 
 /** The latest date counts; earlier ones are in the way of nobody, and would be many. */
-function superseded({ id, time, context }: BackupLook, files: readonly string[]): ProtectionStep[] {
+function superseded({ id, time, context }: BackupLook, files: readonly string[], coming: number): ProtectionStep[] {
   const locks = files.filter((name) => parseProtectionName(name)?.kind === 'lock' && lockDate(name) > 0);
   const isFree = (name: string): boolean =>
     context.store.capabilities.retentionMark !== undefined || (time.expireAt !== undefined && lockDate(name) <= time.expireAt);
-  const newest = Math.max(...locks.map(lockDate));
+  const newest = Math.max(coming, ...locks.map(lockDate));
   return locks.filter((name) => lockDate(name) < newest && isFree(name)).map((name) => ({ backupId: id, action: 'drop', name }));
 }
 

@@ -1,6 +1,7 @@
 // The protection of a backup that is being made, in two parts: what it needs before its commit, itself after it.
 // It must not protect a file of the new backup before the sidecar is there: after a crash that would be locked rubbish.
 
+import { isoTime } from '../plumbing/clock.ts';
 import { ChainkeepError } from '../plumbing/errors.ts';
 import type { Guard } from './guard.ts';
 import { lookAtProtection } from './look-at-protection.ts';
@@ -21,7 +22,7 @@ export async function protectAncestors(
 ): Promise<ReadonlyMap<string, number>> {
   if (!context.immutability || chain.length === 0) return new Map();
   const only = new Set(chain.map(({ backup_id }) => backup_id));
-  const plan = await lookAtProtection(context, placeOf(sidecar), { chain: [sidecar, ...chain], only });
+  const plan = await lookAtProtection(context, placeOf(sidecar), { chain: [await asOfNow(context, sidecar), ...chain], only });
   const fault = firstFault(await runProtection(context, plan, guard));
   if (fault) throw fault;
   return new Map([...plan.dates].filter(([id]) => only.has(id)));
@@ -37,7 +38,10 @@ export async function protectNew(
   const { backup_id: id } = sidecar;
   if (!context.immutability) return { locked: new Map(), unprotected: undefined };
   try {
-    const plan = await lookAtProtection(context, placeOf(sidecar), { chain: [sidecar, ...chain], only: new Set([id]) });
+    const plan = await lookAtProtection(context, placeOf(sidecar), {
+      chain: [await asOfNow(context, sidecar), ...chain],
+      only: new Set([id]),
+    });
     const unprotected = firstFault(await runProtection(context, plan, guard));
     const until = plan.dates.get(id);
     return { locked: new Map(until === undefined ? [] : [[id, until]]), unprotected };
@@ -50,3 +54,11 @@ export async function protectNew(
     };
   }
 }
+
+/** Its lock begins now, whatever the clock said that its sidecar has its times from: one that was set back must not shorten what is promised. */
+async function asOfNow({ time }: RepositoryContext, sidecar: Sidecar): Promise<Sidecar> {
+  const { now } = await time();
+  return Math.abs(now - Date.parse(sidecar.completed_at)) < HOUR_MS ? sidecar : { ...sidecar, completed_at: isoTime(now) };
+}
+
+const HOUR_MS = 3_600_000;

@@ -1,11 +1,11 @@
 // The refusal to delete a backup that is locked or held: until when, by whom, why.
 // It must not rely on one place alone: the files beside the backup, the settings, and what the catalog remembers all count.
 
-import { isoTime } from '../plumbing/clock.ts';
+import { isoTime, timeOfId } from '../plumbing/clock.ts';
 import { ChainkeepError } from '../plumbing/errors.ts';
 import type { BlobInfo } from '../store/blob-store.ts';
 import { type DiskPlace, diskFolder } from './layout.ts';
-import { DAY_MS, lockBase, ownLock } from './lock-rules.ts';
+import { DAY_MS, ownLock } from './lock-rules.ts';
 import { type Hold, isActive, readProtections } from './protection.ts';
 import type { RepositoryContext } from './repository-context.ts';
 import type { Sidecar } from './sidecar-fields.ts';
@@ -47,7 +47,7 @@ export async function refuseProtected(
 /** A damaged sidecar does not say of which type the backup is: the stronger reading counts. */
 function ownDate({ immutability }: RepositoryContext, backupId: string, sidecar: Sidecar | 'damaged', now: number): number | undefined {
   if (sidecar !== 'damaged') return ownLock(sidecar, immutability, now);
-  return immutability && lockBase({ backup_id: backupId, completed_at: isoTime(0) }, now) + immutability.min_retention_days * DAY_MS;
+  return immutability && Math.min(timeOfId(backupId), now) + immutability.min_retention_days * DAY_MS;
 }
 
 function heldError(

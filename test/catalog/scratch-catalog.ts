@@ -97,7 +97,7 @@ export function setClock(start = Date.parse('2026-11-22T13:00:00Z')): SetClock {
   return {
     now: () => set + passed,
     monotonic: () => passed,
-    sinceBoot: () => passed,
+    boot: () => ({ since: passed, at: set }),
     advance: (milliseconds) => {
       passed += milliseconds;
     },

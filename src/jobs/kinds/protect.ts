@@ -77,7 +77,9 @@ async function sweepRepository(run: ProtectRun): Promise<SweptRepository> {
   }
   const isComplete = busy === 0 && total.failures.length === 0;
   if (isComplete && time.problem === undefined)
-    await environment.catalog.transaction((unit) => putSetting(unit, settingOf(row), { swept_at: time.now }));
+    await environment.catalog.transaction((unit) =>
+      putSetting(unit, settingOf(row), { swept_at: time.now, under: circumstances(repository) }),
+    );
   return { ...total, disks: places.length, busy, capabilities: repository.capabilities };
 }
 
@@ -161,9 +163,14 @@ async function keepSettings({ environment, row, repository, job }: ProtectRun): 
   await updateRepository(environment.catalog, row.id, fields);
 }
 
-async function findSweptAt({ environment, row }: ProtectRun): Promise<number | undefined> {
+/** When everything was protected; undefined where settings or rights were others then, so that what is not protected was perhaps not due. */
+async function findSweptAt({ environment, row, repository }: ProtectRun): Promise<number | undefined> {
   const setting = await findSetting(environment.catalog, settingOf(row));
-  return typeof setting?.swept_at === 'number' ? setting.swept_at : undefined;
+  return typeof setting?.swept_at === 'number' && setting.under === circumstances(repository) ? setting.swept_at : undefined;
+}
+
+function circumstances({ locks, capabilities }: Repository): string {
+  return JSON.stringify([locks.settings ?? null, capabilities.retention, capabilities.retentionMark ?? null]);
 }
 
 function settingOf({ id }: BackupRepository): string {
