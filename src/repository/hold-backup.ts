@@ -36,7 +36,7 @@ export async function addHold(
   return { number, holdId, reason, createdBy: by, createdAt: at, liftedBy: null, liftedAt: null };
 }
 
-/** Throws HOLD_NOT_FOUND for one that is not there or lifted, PROTECTION_INVALID for one that cannot be read. */
+/** One that is lifted already stays as it is. Throws HOLD_NOT_FOUND for one that has no file, PROTECTION_INVALID for one that cannot be read. */
 export async function liftHold(
   context: RepositoryContext,
   place: DiskPlace,
@@ -46,13 +46,13 @@ export async function liftHold(
 ): Promise<Hold> {
   const found = await protectionOf(context, place, backupId);
   const hold = found?.holds.find((candidate) => candidate.holdId === holdId);
-  if (!hold || !isActive(hold)) {
-    const what = hold ? 'is lifted already' : 'has no file in the repository';
-    throw new ChainkeepError('HOLD_NOT_FOUND', `hold ${holdId} of backup ${backupId} ${what}`, {
-      advice: hold ? 'nothing has to be done' : 'bring its file back from a copy; until then it holds',
+  if (!hold) {
+    throw new ChainkeepError('HOLD_NOT_FOUND', `hold ${holdId} of backup ${backupId} has no file in the repository`, {
+      advice: 'bring its file back from a copy; until then it holds',
       context: { hold_id: holdId, backup_id: backupId },
     });
   }
+  if (!isActive(hold)) return hold; // the catalog was not told
   const damage = found?.damage[0];
   if (isDamagedHoldId(holdId) && damage) throw damage;
   const at = isoTime(context.clock.now());

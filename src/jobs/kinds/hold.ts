@@ -36,6 +36,12 @@ export async function addHold(environment: JobEnvironment, backup: BackupJob, re
 }
 
 export async function liftHold(environment: JobEnvironment, backup: BackupJob, hold: HoldRow, watch: JobWatch): Promise<HoldOutcome> {
+  if (hold.lifted_at !== null) {
+    throw new ChainkeepError('HOLD_NOT_FOUND', `hold ${hold.id} of backup ${backup.id} was lifted at ${hold.lifted_at}`, {
+      advice: 'nothing has to be done: see what holds it still with chainkeep hold list',
+      context: { hold_id: hold.id, backup_id: backup.id },
+    });
+  }
   const by = whoAmI(environment);
   const operation = `lift hold ${hold.id} of ${backup.id} of ${backup.vm_name}, disk ${backup.disk_id}`;
   return changeHold(environment, backup, { operation, metadata: { hold_id: hold.id, by } }, watch, (repository, guard) =>

@@ -17,6 +17,7 @@ import type { JobContext } from '../job.ts';
 import { runJob } from '../runner.ts';
 import { type JobEnvironment, readingOf } from './job-environment.ts';
 import { findReplaced } from './replaced-backup.ts';
+import { findProtectionDamage } from './verify-protection.ts';
 
 /** What to verify, resolved: in each repository the disks, and of each disk these backups (all of them without). */
 export interface VerifyScope {
@@ -108,6 +109,9 @@ async function verifyPlace(
     for (const damage of found) report(damage, job, tally);
     await remember(environment, expected, verified.backupId, { good, quick });
   }
+  // The data is as good as it was: what protects it is not a matter of verification_status.
+  const inScope = only ? expected.filter((row) => only.includes(row.id)) : expected;
+  for (const damage of await findProtectionDamage(environment, repository, place, inScope)) report(damage, job, tally);
   // A backup that is gone leaves no trace in the repository; only the catalog knows that there was one.
   for (const row of expected) {
     if (seen.has(row.id) || (only && !only.includes(row.id)) || (await isDeleted(environment, row.id))) continue;
