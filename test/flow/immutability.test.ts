@@ -154,6 +154,39 @@ describe('an immutable repository with the attribute', () => {
   });
 });
 
+describe('a clock that jumped', () => {
+  it('ends no date and moves no date, forwards and backwards, also with a database that is new', async () => {
+    await home.json('repo', 'add', 'safe', '--path', place, ...WEEK);
+    const { outcome, copy } = await keep('one');
+    const id = outcome.backup_id;
+    const until = (await show(id)).protected_until;
+    for (const days of ['+400d', '-400d']) {
+      const shim = ['faketime', '-f', days];
+      const refused = await home.refusedAs(shim, 'CLOCK_JUMPED', 'delete', id);
+      expect(refused.retention_expires_at).toBe(until);
+      await home.refusedAs(shim, 'CLOCK_JUMPED', 'repo', 'update', 'safe', '--unset', 'immutable_config');
+      await home.refusedAs(shim, 'CLOCK_JUMPED', 'repo', 'remove', 'safe', '--forget');
+      await home.refusedAs(shim, 'CLOCK_JUMPED', 'clock', 'confirm');
+      await home.runAs(shim, 'repo', 'protect', 'safe');
+      expect(filesOf(id).filter((path) => !isImmutable(path))).toEqual([]);
+      expect((await show(id)).protected_until).toBe(until);
+    }
+    const before = Date.now();
+    const run = await home.runAs(['faketime', '-f', '-400d'], 'backup', disk, '--vm', 'other', '--repo', 'safe', '--json');
+    const late: BackupOutcome = JSON.parse(run.stdout);
+    expect(Date.parse((await show(late.backup_id)).protected_until ?? '')).toBeGreaterThanOrEqual(before + 7 * DAY_MS - 1000);
+    await home.refused('IMMUTABLE_RETENTION_ACTIVE', 'delete', late.backup_id);
+    expect(await home.json('clock', 'show')).toMatchObject({ trusted: true, jump_ms: 0 });
+
+    rmSync(home.path('home'), { recursive: true });
+    const shim = ['faketime', '-f', '+400d'];
+    await home.runAs(shim, 'repo', 'add', 'safe', '--path', place, '--take-over');
+    await home.runAs(shim, 'repo', 'rescan', 'safe');
+    await home.refusedAs(shim, 'CLOCK_JUMPED', 'delete', id);
+    await home.expectRestores(id, copy);
+  });
+});
+
 describe('holds', () => {
   it('hold a backup and what it needs until they are lifted, also without locks', async () => {
     await home.json('repo', 'add', 'safe', '--path', place);
