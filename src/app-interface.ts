@@ -1,8 +1,11 @@
 // What the CLI (and later the server) sees of Chainkeep: one interface and the values it takes and gives. app.ts makes it.
 // It must not know how any of it is done.
 
+import type { ClockCare, Holds, HoldView, ProtectOutcome } from './app-lock-interface.ts';
 import type { Secret } from './plumbing/secret.ts';
 import type { BackupType } from './repository/sidecar-fields.ts';
+
+export type { ClockCare, ClockView, HoldOutcome, Holds, HoldView, ListedHold, ProtectOutcome } from './app-lock-interface.ts';
 
 /** Progress of a running job; `total` is 0 until it is known. Bytes of the disk that are settled. */
 export interface JobProgress {
@@ -110,6 +113,10 @@ export interface BackupDetails extends BackupView {
   /** Path inside the repository. */
   readonly repository_path: string | null;
   readonly dependents: readonly string[];
+  /** Not to be deleted before this; null where it is not locked. */
+  readonly protected_until: string | null;
+  /** Those that are not lifted. */
+  readonly holds: readonly Omit<HoldView, 'repository' | 'lifted_by' | 'lifted_at'>[];
 }
 
 export interface ChainView {
@@ -353,6 +360,8 @@ export interface App {
   testPlace(input: TestPlaceInput): Promise<readonly SelfTestStep[]>;
   /** Makes the rows of its backups what its files say. */
   rescanRepository(nameOrId: string, watch: JobWatch): Promise<RescanOutcome>;
+  /** Locks what is due, protects again what somebody freed, frees what is over. */
+  protectRepository(nameOrId: string, watch: JobWatch): Promise<ProtectOutcome>;
   /** `forget` keeps the files and drops the rows of its backups. */
   removeRepository(nameOrId: string, options: { readonly forget: boolean }): Promise<void>;
 
@@ -375,6 +384,8 @@ export interface App {
 
   readonly jobs: JobLog;
   readonly database: DatabaseCare;
+  readonly holds: Holds;
+  readonly clock: ClockCare;
 
   close(): Promise<void>;
 }

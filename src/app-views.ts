@@ -4,6 +4,7 @@ import type { BackupDetails, ChainView, JobEventView, JobStepView, JobView, Repo
 import type { ChainListing } from './catalog/backup-chains.ts';
 import type { BackupJob } from './catalog/backup-jobs.ts';
 import type { BackupListing } from './catalog/backup-listing.ts';
+import type { HoldRow } from './catalog/holds.ts';
 import type { JobStep } from './catalog/job-steps.ts';
 import type { TrackedJob } from './catalog/job-tracking.ts';
 import type { LogEvent } from './catalog/log-events.ts';
@@ -95,7 +96,7 @@ export function backupDetails(
   listed: BackupListing,
   row: BackupJob,
   sidecar: Sidecar | undefined,
-  dependents: readonly string[],
+  { dependents, holds }: { readonly dependents: readonly string[]; readonly holds: readonly HoldRow[] },
 ): BackupDetails {
   return {
     ...listed,
@@ -112,6 +113,14 @@ export function backupDetails(
     verification_status: row.verification_status,
     repository_path: row.status === 'completed' ? row.repository_path : null,
     dependents,
+    protected_until: row.protected_until,
+    holds: holds.map((hold) => ({
+      hold_id: hold.id,
+      backup_id: hold.backup_id,
+      reason: hold.reason,
+      by: hold.created_by,
+      since: hold.created_at,
+    })),
   };
 }
 

@@ -4,6 +4,7 @@ import { dirname, join, resolve } from 'node:path';
 import { embeddedDatabase, openDatabaseCare } from './app-database.ts';
 import type * as view from './app-interface.ts';
 import { openJobLog, removeOldJobsWhenDue } from './app-jobs.ts';
+import { type LockParts, openClockCare, openHolds } from './app-locks.ts';
 import { backupDetails, chainView, vmView } from './app-views.ts';
 import {
   type BackupFilter,
@@ -15,6 +16,7 @@ import {
 } from './catalog/backup-jobs.ts';
 import { listBackups } from './catalog/backup-listing.ts';
 import type { Catalog } from './catalog/catalog.ts';
+import { listHolds } from './catalog/holds.ts';
 import { listTrackedJobs } from './catalog/job-tracking.ts';
 import { openCatalog } from './catalog/open-catalog.ts';
 import { findOrphanedBackups } from './catalog/orphaned-backups.ts';
@@ -127,6 +129,13 @@ class ChainkeepApp implements view.App {
     return rescan(environment, row, watch);
   }
 
+  async protectRepository(nameOrId: string, watch: view.JobWatch): Promise<view.ProtectOutcome> {
+    const environment = await this.#open();
+    const row = await environment.repositories.getRepository(nameOrId);
+    const { protectRepository } = await import('./jobs/kinds/protect.ts');
+    return protectRepository(environment, row, watch);
+  }
+
   async backup(input: view.BackupInput, watch: view.JobWatch): Promise<readonly view.BackupOutcome[]> {
     const { chooseRepository } = await import('./app-repositories.ts');
     const choice = await chooseRepository(await this.#open(), this.#options.home, input.repository);
@@ -173,7 +182,8 @@ class ChainkeepApp implements view.App {
       (candidate) => candidate.backup_id === row.id,
     );
     if (!listed) throw new ChainkeepError('BACKUP_NOT_FOUND', `backup ${row.id} was deleted meanwhile`);
-    return backupDetails(listed, row, await this.#readSidecar(row), await listDependents(this.#catalog, row.id));
+    const holds = (await listHolds(this.#catalog, [row.id])).filter(({ lifted_at }) => lifted_at === null);
+    return backupDetails(listed, row, await this.#readSidecar(row), { dependents: await listDependents(this.#catalog, row.id), holds });
   }
 
   async listChains(filter: { readonly vm: string; readonly disk_id?: number }): Promise<readonly view.ChainView[]> {
@@ -197,6 +207,18 @@ class ChainkeepApp implements view.App {
 
   get database(): view.DatabaseCare {
     return openDatabaseCare(() => this.#open(), databaseUrlOf(this.#options));
+  }
+
+  get holds(): view.Holds {
+    return openHolds(this.#lockParts());
+  }
+
+  get clock(): view.ClockCare {
+    return openClockCare(this.#lockParts());
+  }
+
+  #lockParts(): LockParts {
+    return { catalog: this.#catalog, open: () => this.#open(), findBackup: (reference, vm) => this.#findBackup(reference, vm) };
   }
 
   get jobs(): view.JobLog {

@@ -5,7 +5,7 @@ import type { Catalog } from './catalog.ts';
 import { instant, type JsonObject, json, text } from './column.ts';
 import { constraintOf } from './database-error.ts';
 import { sql } from './sql.ts';
-import { defineTable, insert, selectOne } from './table.ts';
+import { defineTable, insert, selectOne, update } from './table.ts';
 
 export const SETTINGS = defineTable('settings', { name: text(191), value: json, created_at: instant, updated_at: instant });
 
@@ -25,4 +25,10 @@ export async function findOrMakeSetting(catalog: Catalog, name: string, make: ()
     if (constraintOf(error) !== 'unique') throw error;
     return (await findSetting(catalog, name)) ?? made;
   }
+}
+
+/** Makes the value this one, whether there was one or not. Call it in a transaction. */
+export async function putSetting(unit: Catalog, name: string, value: JsonObject): Promise<void> {
+  if (await findSetting(unit, name)) await update(unit, SETTINGS, { value }, sql`name = ${name}`);
+  else await insert(unit, SETTINGS, { name, value });
 }

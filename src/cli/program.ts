@@ -21,13 +21,15 @@ const COMMANDS: readonly { readonly names: readonly string[]; readonly load: Loa
   { names: ['verify'], load: async () => [(await import('./commands/verify.ts')).verifyCommand()] },
   { names: ['restore'], load: async () => [(await import('./commands/restore.ts')).restoreCommand()] },
   { names: ['delete'], load: async () => [(await import('./commands/delete.ts')).deleteCommand()] },
+  { names: ['hold'], load: async () => [(await import('./commands/hold.ts')).holdCommand()] },
   { names: ['jobs'], load: async () => [(await import('./commands/jobs.ts')).jobsCommand()] },
+  { names: ['clock'], load: async () => [(await import('./commands/clock.ts')).clockCommand()] },
   { names: ['key'], load: async () => [(await import('./commands/key.ts')).keyCommand()] },
   { names: ['database'], load: async () => [(await import('./commands/database.ts')).databaseCommand()] },
   { names: ['image'], load: async () => [(await import('./commands/image.ts')).imageCommand()] },
   {
     names: [
-      ...['export', 'prune', 'hold', 'copy', 'repair', 'synthetic-full', 'copies', 'policy', 'receive', 'nbd'],
+      ...['export', 'prune', 'copy', 'repair', 'synthetic-full', 'copies', 'policy', 'receive', 'nbd'],
       ...['serve', 'worker', 'schedule'],
     ],
     load: async () => (await import('./commands/planned.ts')).plannedCommands(),

@@ -12,6 +12,7 @@ import {
 } from '../catalog/backup-jobs.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import { type CompletedBackup, completeBackup } from '../catalog/complete-backup.ts';
+import { listHolds } from '../catalog/holds.ts';
 import type { Owner } from '../catalog/owner-fields.ts';
 import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
 import type { Logger } from '../plumbing/logger.ts';
@@ -19,6 +20,7 @@ import { type ChainValidity, validateChain } from '../repository/chain-rules.ts'
 import type { DeletePlan } from '../repository/delete-backup.ts';
 import type { Guard } from '../repository/guard.ts';
 import type { DiskPlace } from '../repository/layout.ts';
+import type { KnownProtection } from '../repository/refuse-protected.ts';
 import type { Repository } from '../repository/repository.ts';
 import { withLease } from './lease.ts';
 import { waitForReaders } from './reading.ts';
@@ -54,7 +56,10 @@ export interface ChainManager {
   getChain(chainId: string): Promise<ChainListing>;
   /** Reads the folder of its disk and compares with the catalog. Throws BACKUP_NOT_FOUND for a chain of which nothing is there. */
   validateChain(repository: Repository, place: DiskPlace, chainId: string): Promise<ChainValidity>;
-  /** What a delete would remove. Throws BACKUP_HAS_DEPENDENTS, and CHAIN_CORRUPT while a younger backup is lost that may need this one. */
+  /**
+   * What a delete would remove. Throws IMMUTABLE_RETENTION_ACTIVE, HOLD_ACTIVE and CLOCK_JUMPED for what is protected, BACKUP_HAS_DEPENDENTS, and
+   * CHAIN_CORRUPT while a younger backup is lost that may need this one.
+   */
   planDelete(repository: Repository, backup: BackupJob): Promise<DeletePlan>;
   /** Waits until nobody reads the backup. Throws BACKUP_IN_USE after the limit. */
   waitForReaders(backupId: string, wait: ReadersLimit): Promise<void>;
@@ -74,7 +79,7 @@ export function openChainManager(catalog: Catalog, owner: Owner): ChainManager {
     validateChain: (repository, place, chainId) => validate(catalog, repository, place, chainId),
     planDelete: async (repository, backup) => {
       await refuseMissing(catalog, repository, backup);
-      return planFiles(repository, backup);
+      return planFiles(repository, backup, await knownProtection(catalog, backup));
     },
     waitForReaders: (backupId, wait) => waitForReaders(catalog, backupId, { ...wait, owner }),
   };
@@ -150,11 +155,20 @@ async function refuseMissing(catalog: Catalog, repository: Repository, backup: B
   });
 }
 
+/** Lost files of locks and holds protect all the same: only a lifted hold and a date that is over end it. */
+async function knownProtection(catalog: Catalog, backup: BackupJob): Promise<KnownProtection> {
+  const holds = (await listHolds(catalog, [backup.id])).filter(({ lifted_at }) => lifted_at === null);
+  return {
+    lockedUntil: backup.protected_until,
+    holds: holds.map(({ id, reason, created_by, created_at }) => ({ holdId: id, reason, createdBy: created_by, createdAt: created_at })),
+  };
+}
+
 /** A row of a run that failed has no files: there is nothing to plan but the row. */
-async function planFiles(repository: Repository, backup: BackupJob): Promise<DeletePlan> {
+async function planFiles(repository: Repository, backup: BackupJob, known: KnownProtection): Promise<DeletePlan> {
   const place = { vmContextId: backup.vm_context_id, diskId: backup.disk_id };
   try {
-    return await repository.planDelete(place, backup.id);
+    return await repository.planDelete(place, backup.id, known);
   } catch (error) {
     if (!isChainkeepError(error, 'BACKUP_NOT_FOUND') || backup.status === 'running') throw error;
     return { place, backupId: backup.id, files: [], freedBytes: 0 };

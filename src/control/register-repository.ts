@@ -15,6 +15,7 @@ import type { Catalog } from '../catalog/catalog.ts';
 import { isoTime } from '../plumbing/clock.ts';
 import { isChainkeepError } from '../plumbing/errors.ts';
 import { type Logger, silentLogger } from '../plumbing/logger.ts';
+import { type Immutability, strongest } from '../repository/immutability.ts';
 import type { Marker } from '../repository/marker.ts';
 import { claimRepository, inspectPlace, openRepository, releaseClaim } from '../repository/repository.ts';
 import type { BlobStore } from '../store/blob-store.ts';
@@ -49,7 +50,7 @@ export async function registerRepository(context: RepositoryContext, input: NewR
   if (input.takeOver && own && (await isSamePlace(placeOfRow(own), parsed))) return takeBack(context, own);
   await refuseTaken(rows, input.name, parsed);
   await withNewPlace(context, parsed, input.logger ?? silentLogger, async (store, undos) => {
-    const marker = await claimPlace(context, store, input.takeOver, undos);
+    const marker = await claimPlace(context, store, { takeOver: input.takeOver, immutable: parsed.immutable }, undos);
     const row = await newRow(context, input.name, parsed, marker, store);
     // Asked for before the transaction: inside it the catalog answers nobody else.
     const keys = Object.keys(parsed.secrets).length === 0 ? undefined : await context.keys();
@@ -132,15 +133,20 @@ async function takeAllBack(undos: readonly Undo[], logger: Logger): Promise<void
 }
 
 /** A repository that is there already is only read: it may be full or write-protected, and is wanted back all the more. */
-async function claimPlace(context: RepositoryContext, store: BlobStore, takeOver: boolean, undos: Undo[]): Promise<Marker> {
+async function claimPlace(
+  context: RepositoryContext,
+  store: BlobStore,
+  { takeOver, immutable }: { readonly takeOver: boolean; readonly immutable: ParsedConfig['immutable'] },
+  undos: Undo[],
+): Promise<Marker> {
   const { catalog, clock } = context;
   const installationId = await context.installationId();
   const before = await inspectPlace({ store, installationId, takeOver });
   const owner = await currentOwner(catalog);
   if (!before) await assertUsable(store, clock, selfTestName(owner));
-  const marker = await claimRepository({ store, clock, installationId, takeOver });
+  const marker = await claimRepository({ store, clock, installationId, takeOver, immutability: immutable });
   await removeSelfTestLeftovers(store, owner, clock);
-  if (before?.owner === installationId) return marker;
+  if (before?.owner === installationId) return marker; // settings that it has raised in the marker stay: they only protect more
   // Under the write lock: who registers the same place at the same moment has its row before, or finds its marker gone.
   undos.push(() =>
     catalog.transaction(async (unit) => {
@@ -164,14 +170,14 @@ async function newRow(
     repository_type: type,
     config,
     created_at: now,
-    ...immutableFields(immutable),
+    ...immutableFields(strongest(immutable, marker.immutability ?? undefined)),
     ...storageFields(await store.capacity(), now),
   };
 }
 
-export function immutableFields(immutable: ParsedConfig['immutable']): Partial<BackupRepository> {
+export function immutableFields(immutable: Immutability | undefined): Partial<BackupRepository> {
   if (!immutable) return { is_immutable: false, immutable_config: null, min_retention_days: 0 };
-  return { is_immutable: true, immutable_config: immutable, min_retention_days: immutable.min_retention_days };
+  return { is_immutable: true, immutable_config: { ...immutable }, min_retention_days: immutable.min_retention_days };
 }
 
 async function insertWithSecrets(

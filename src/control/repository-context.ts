@@ -3,13 +3,18 @@
 import type { BackupRepository } from '../catalog/backup-repositories.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Clock } from '../plumbing/clock.ts';
+import type { Logger } from '../plumbing/logger.ts';
+import { type Immutability, parseImmutability } from '../repository/immutability.ts';
+import { openRepository, type Repository } from '../repository/repository.ts';
 import type { BlobStore, StoreCapacity } from '../store/blob-store.ts';
 import { splitCommon } from '../store/common-settings.ts';
 import type { openStore } from '../store/registry.ts';
 import type { StoreConfig } from '../store/store-kind.ts';
+import { currentMachine } from './machine.ts';
 import type { Reachability } from './reachability.ts';
 import type { KeyStore } from './secret-keys.ts';
 import { readSecrets } from './secrets.ts';
+import { type ClockVerdict, readTrustedTime } from './trusted-time.ts';
 
 export interface RepositoryContext {
   readonly catalog: Catalog;
@@ -37,4 +42,27 @@ export function storageFields(capacity: StoreCapacity | undefined, at: string): 
   if (!capacity) return checked;
   const { totalBytes, usedBytes, availableBytes } = capacity;
   return { ...checked, total_size_bytes: totalBytes, used_size_bytes: usedBytes, available_size_bytes: availableBytes };
+}
+
+/** What the catalog asks for; undefined where it asks for nothing. */
+export function immutabilityOf({ immutable_config, min_retention_days }: BackupRepository): Immutability | undefined {
+  if (!immutable_config && min_retention_days === 0) return undefined;
+  const settings = parseImmutability({ min_retention_days, ...immutable_config });
+  return { ...settings, min_retention_days: Math.max(settings.min_retention_days, min_retention_days) };
+}
+
+/** The repository of a row in its store. The caller closes it, and the store with it. */
+export async function openIn(
+  { catalog, clock, installationId }: RepositoryContext,
+  row: BackupRepository,
+  store: BlobStore,
+  logger: Logger,
+): Promise<Repository> {
+  const opened = { store, clock, logger, repositoryId: row.id, installationId: await installationId() };
+  return openRepository({ ...opened, immutability: immutabilityOf(row), time: () => timeAt(catalog, store) });
+}
+
+/** What can be believed of the time, by the clock of this machine and that of a store. */
+export async function timeAt(catalog: Catalog, store?: BlobStore): Promise<ClockVerdict> {
+  return readTrustedTime(catalog, await currentMachine(catalog), store && (() => store.now()));
 }

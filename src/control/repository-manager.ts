@@ -17,7 +17,7 @@ import { recordSample } from '../catalog/storage-samples.ts';
 import { type Clock, isoTime } from '../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
 import { type Logger, silentLogger } from '../plumbing/logger.ts';
-import { openRepository, type Repository } from '../repository/repository.ts';
+import type { Repository } from '../repository/repository.ts';
 import type { StoreCapacity } from '../store/blob-store.ts';
 import type { GivenConfig } from '../store/parse-config.ts';
 import { openStore } from '../store/registry.ts';
@@ -26,8 +26,9 @@ import type { StoreMetrics } from '../store/wrap/with-metrics.ts';
 import type { Forecast } from './forecast.ts';
 import { forecastStorage } from './forecast-storage.ts';
 import { openReachability } from './reachability.ts';
+import { refuseLockedRepository } from './refuse-locked-repository.ts';
 import type { NewRepository } from './register-repository.ts';
-import { fullConfig, type RepositoryContext, storageFields } from './repository-context.ts';
+import { fullConfig, openIn, type RepositoryContext, storageFields, timeAt } from './repository-context.ts';
 import type { KeyStore } from './secret-keys.ts';
 import { type Rotation, rotateKeys } from './secrets.ts';
 import { openStoreWraps, type StoreUse, type StoreWraps } from './store-wraps.ts';
@@ -169,6 +170,7 @@ export class RepositoryManager {
   async deleteRepository(nameOrId: string, options: { readonly forget: boolean }): Promise<void> {
     const row = await this.getRepository(nameOrId);
     const count = await countBackupJobs(this.#catalog, { repositoryId: row.id });
+    if (count > 0 && options.forget) await refuseLockedRepository(this.#catalog, row, await timeAt(this.#catalog));
     if (count > 0 && !options.forget) {
       throw new ChainkeepError('REPOSITORY_IN_USE', `repository ${row.name} holds ${count} backup${count > 1 ? 's' : ''}`, {
         advice: 'delete the backups first, or keep the files and only forget the repository with --forget',
@@ -230,15 +232,13 @@ export class RepositoryManager {
   /** What touches the store is under the time limit, and nothing else: a slow database is not an offline repository. */
   async #reach<T>(row: BackupRepository, use: StoreUse, act: (repository: Repository, written: () => number) => Promise<T>): Promise<T> {
     const context = this.#context;
-    const { clock } = context;
-    const installationId = await context.installationId();
+    await context.installationId(); // asked for before the time limit begins
     const config = await fullConfig(context, row);
     const run = async (): Promise<{ readonly repository: Repository; readonly result: T }> => {
       const inner = await context.openStore(row.repository_type, config, { create: false });
       const { store, written } = this.#wraps.wrap(row, inner, use);
       try {
-        const { logger } = use;
-        const repository = await openRepository({ store, clock, logger, repositoryId: row.id, installationId });
+        const repository = await openIn(context, row, store, use.logger);
         return { repository, result: await act(repository, written) };
       } catch (error) {
         await store.close();

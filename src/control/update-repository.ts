@@ -3,14 +3,17 @@
 
 import { isDeepStrictEqual } from 'node:util';
 import { type BackupRepository, getRepository, listRepositories, updateRepository as updateRow } from '../catalog/backup-repositories.ts';
+import { loadBlake3 } from '../plumbing/blake3.ts';
 import { isoTime } from '../plumbing/clock.ts';
 import { silentLogger } from '../plumbing/logger.ts';
-import { openRepository } from '../repository/repository.ts';
+import { type Immutability, isWeaker, strongest } from '../repository/immutability.ts';
+import { latestLock, replaceImmutability } from '../repository/repository-locks.ts';
 import type { BlobStore } from '../store/blob-store.ts';
 import { splitCommon } from '../store/common-settings.ts';
 import { type GivenConfig, type ParsedConfig, parseStoreConfig, withoutSettings } from '../store/parse-config.ts';
+import { refuseWeaker } from './refuse-locked-repository.ts';
 import { immutableFields } from './register-repository.ts';
-import { type RepositoryContext, storageFields } from './repository-context.ts';
+import { openIn, type RepositoryContext, storageFields } from './repository-context.ts';
 import { placeOfRow, refuseName, refuseTaken } from './repository-names.ts';
 import { isSecretReference } from './secret-reference.ts';
 import { dropSecrets, readSecrets, storeSecrets } from './secrets.ts';
@@ -40,7 +43,7 @@ export async function updateRepository(
   const parsed = await parseChanges(context, row, changes);
   await refuseTaken(others, name, parsed);
   // Limits count for where it is, and can be set while it is offline.
-  const measured = isWhereItWas(row, parsed, changes) ? {} : await measurePlace(context, row, parsed);
+  const looked = isWhereItWas(row, parsed, changes) ? undefined : await lookAtPlace(context, row, parsed, changes);
   const keys = await context.keys();
   await context.catalog.transaction(async (unit) => {
     const fresh = Object.entries(parsed.secrets).filter(([secret]) => isGiven(changes, secret));
@@ -53,8 +56,9 @@ export async function updateRepository(
     );
     const references = fresh.length === 0 ? {} : await storeSecrets(unit, keys, row.id, Object.fromEntries(fresh));
     const config = { ...parsed.config, ...Object.fromEntries(kept), ...references };
-    await updateRow(unit, row.id, { name, enabled, config, ...immutableFields(parsed.immutable), ...measured });
+    await updateRow(unit, row.id, { name, enabled, config, ...(looked && { ...immutableFields(looked.settings), ...looked.measured }) });
   });
+  await looked?.keepInMarker();
   return getRepository(context.catalog, row.id);
 }
 
@@ -91,17 +95,56 @@ async function parseChanges(context: RepositoryContext, row: BackupRepository, c
   });
 }
 
-/** Opens the repository there, which proves that it is this one. */
-async function measurePlace(context: RepositoryContext, row: BackupRepository, parsed: ParsedConfig): Promise<Partial<BackupRepository>> {
-  const { clock, reachability } = context;
-  const installationId = await context.installationId();
+interface Place {
+  readonly measured: Partial<BackupRepository>;
+  readonly settings: Immutability | undefined;
+  readonly keepInMarker: () => Promise<void>;
+}
+
+/**
+ * Opens the repository there, which proves that it is this one. Settings of immutability that protect less are refused while anything is locked by
+ * the present ones; those that protect more stand in the marker before they stand in the catalog, the others behind it: a crash between the two
+ * leaves the stronger ones.
+ */
+async function lookAtPlace(
+  context: RepositoryContext,
+  row: BackupRepository,
+  parsed: ParsedConfig,
+  changes: RepositoryChanges,
+): Promise<Place> {
+  const { reachability } = context;
   const config = { ...splitCommon(parsed.config).own, ...parsed.secrets };
   const openIt = async (): Promise<BlobStore> => context.openStore(row.repository_type, config, { create: false });
   // Another key than the repository's own: the old place may hang while the new one answers.
-  const store = await reachability.reach({ id: `${row.id} moved`, name: row.name, run: openIt, dispose: (late) => late.close() });
+  const open = (): Promise<BlobStore> =>
+    reachability.reach({ id: `${row.id} moved`, name: row.name, run: openIt, dispose: (late) => late.close() });
+  const store = await open();
   try {
-    await openRepository({ store, clock, logger: silentLogger, repositoryId: row.id, installationId });
-    return storageFields(await store.capacity(), isoTime(clock.now()));
+    const repository = await openIn(context, row, store, silentLogger);
+    const { settings: present } = repository.locks;
+    const measured = storageFields(await store.capacity(), isoTime(context.clock.now()));
+    // Nobody who changes something else weakens what the marker alone still knows.
+    const wanted = isAboutImmutability(changes) ? parsed.immutable : strongest(parsed.immutable, present);
+    if (!isWeaker(wanted, present)) {
+      if (!repository.readOnly) await replaceImmutability({ store, blake3: await loadBlake3() }, wanted);
+      return { measured, settings: wanted, keepInMarker: async () => undefined };
+    }
+    refuseWeaker(row, await latestLock(store), await repository.locks.time());
+    return { measured, settings: wanted, keepInMarker: () => lowerMarker(open, wanted) };
+  } finally {
+    await store.close();
+  }
+}
+
+function isAboutImmutability({ config, settings, unset = [] }: RepositoryChanges): boolean {
+  const names = [...Object.keys(config ?? {}), ...Object.keys(settings ?? {}), ...unset];
+  return names.some((name) => name === 'immutable_config' || name.startsWith('immutable_config.'));
+}
+
+async function lowerMarker(open: () => Promise<BlobStore>, wanted: Immutability | undefined): Promise<void> {
+  const store = await open();
+  try {
+    await replaceImmutability({ store, blake3: await loadBlake3() }, wanted);
   } finally {
     await store.close();
   }

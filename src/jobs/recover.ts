@@ -135,11 +135,31 @@ export async function finishDeletes(environment: JobEnvironment, repository: Rep
     if (type !== 'delete' || metadata?.delete_begun !== true || !here || typeof id !== 'string') continue;
     const { sidecars, damaged } = await repository.readDisk(place);
     if (damaged.has(id) || sidecars.some((sidecar) => sidecar.backup_id === id)) {
-      await repository.runDelete(await repository.planDelete(place, id), guard);
-      await deleteBackupJob(environment.catalog, id);
+      await finishDelete(environment, repository, place, id, guard);
     }
   }
 }
+
+/** One that was locked or held since stays: its delete finds that out too, when it goes on. */
+async function finishDelete(
+  environment: JobEnvironment,
+  repository: Repository,
+  place: DiskPlace,
+  id: string,
+  guard: Guard,
+): Promise<void> {
+  const row = await findBackupJob(environment.catalog, id);
+  try {
+    const plan = row ? await environment.chains.planDelete(repository, row) : await repository.planDelete(place, id);
+    await repository.runDelete(plan, guard);
+  } catch (error) {
+    if (isChainkeepError(error) && PROTECTED.has(error.code)) return;
+    throw error;
+  }
+  await deleteBackupJob(environment.catalog, id);
+}
+
+const PROTECTED: ReadonlySet<string> = new Set(['IMMUTABLE_RETENTION_ACTIVE', 'HOLD_ACTIVE', 'CLOCK_JUMPED']);
 
 interface Leftovers {
   readonly place: DiskPlace;

@@ -1,18 +1,40 @@
 // The one place that asks for the time and for randomness, so that tests can put others in its stead.
 
 import { randomBytes } from 'node:crypto';
+import { readFileSync } from 'node:fs';
 
 export interface Clock {
   /** Wall clock, milliseconds since 1970 in UTC. */
   now(): number;
   /** A clock that never jumps, milliseconds from an arbitrary start. */
   monotonic(): number;
+  /** What the kernel says of the start of the machine, the same for all of its processes; undefined where it does not tell. */
+  boot(): BootTime | undefined;
+}
+
+export interface BootTime {
+  /** Milliseconds since then, also those in which the machine slept; nothing sets it. */
+  readonly since: number;
+  /** When it was by the wall clock of the kernel, milliseconds since 1970, to the second; it moves when somebody sets that clock. */
+  readonly at: number;
 }
 
 export const systemClock: Clock = {
   now: () => Date.now(),
   monotonic: () => performance.now(),
+  boot: readBootTime,
 };
+
+/** Field 1 of /proc/uptime and `btime` of /proc/stat, proc(5), in seconds: no library between us and the kernel can change them. */
+function readBootTime(): BootTime | undefined {
+  try {
+    const since = Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]) * 1000;
+    const at = Number(/^btime (\d+)$/m.exec(readFileSync('/proc/stat', 'utf8'))?.[1]) * 1000;
+    return Number.isFinite(since) && Number.isFinite(at) ? { since, at } : undefined;
+  } catch {
+    return undefined; // not Linux: the caller does with less
+  }
+}
 
 /** ISO 8601 in UTC with milliseconds, as it stands in sidecars, the catalog and JSON answers. */
 export function isoTime(milliseconds: number): string {

@@ -41,6 +41,8 @@ export const ERROR_CODES = {
   STORE_FAILED: 'the store answered a read or write with an error',
   IMMUTABLE_RETENTION_ACTIVE: 'the backup is locked until a date',
   HOLD_ACTIVE: 'the backup is under a hold',
+  HOLD_NOT_FOUND: 'no hold has this id, or it is lifted already',
+  CLOCK_JUMPED: 'the clock jumped, and nothing expires until it is set right or confirmed',
   // sources, targets and images
   SOURCE_NOT_FOUND: 'the source does not exist',
   SOURCE_UNREADABLE: 'the source cannot be opened or read',

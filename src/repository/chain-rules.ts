@@ -1,6 +1,7 @@
 // The rules of chains as pure functions over sidecars. No I/O, no clock: what is given in decides.
 
 import { ChainkeepError } from '../plumbing/errors.ts';
+import { DAY_MS } from './lock-rules.ts';
 import type { BackupType, Sidecar } from './sidecar-fields.ts';
 
 export interface Chain {
@@ -114,6 +115,8 @@ export interface ParentRequest {
   readonly clusterSize?: number;
   /** Backups known to be damaged: unreadable sidecars, missing files, failed verifications. */
   readonly damaged?: ReadonlySet<string>;
+  /** In an immutable repository: when `auto` starts another chain. Else a chain never ends, and its locks with it. */
+  readonly renew?: { readonly afterDays: number; readonly afterBackups: number; readonly now: number };
 }
 
 /**
@@ -137,6 +140,8 @@ export function chooseParent(request: ParentRequest, sidecars: readonly Sidecar[
       context: { chain_id: chain.full.backup_id },
     });
   }
+  const aged = request.type === 'auto' && request.renew ? reasonToRenew(chain, request.renew) : undefined;
+  if (aged !== undefined) return { type: 'full', reason: aged };
   const latest = chain.backups.at(-1) ?? chain.full;
   const parent = request.type === 'differential' ? chain.full : latest;
   if (request.totalBytes < latest.total_bytes || request.totalBytes < parent.total_bytes) {
@@ -155,6 +160,16 @@ export function chooseParent(request: ParentRequest, sidecars: readonly Sidecar[
   }
   const type = request.type === 'differential' ? 'differential' : 'incremental';
   return { type, parent, reason: `the newest completed backup of the chain is ${latest.backup_id}` };
+}
+
+function reasonToRenew(
+  { full, backups }: Chain,
+  { afterDays, afterBackups, now }: NonNullable<ParentRequest['renew']>,
+): string | undefined {
+  const after = 'in an immutable repository another chain starts after';
+  if (backups.length >= afterBackups) return `the chain has ${backups.length} backups, and ${after} ${afterBackups}`;
+  const days = (now - Date.parse(full.completed_at)) / DAY_MS;
+  return days >= afterDays ? `the chain is ${Math.floor(days)} days old, and ${after} ${afterDays}` : undefined;
 }
 
 /** Throws CHAIN_CORRUPT when a backup does not fit on its parent: another disk, another cluster size, another content, a larger disk. */

@@ -3,7 +3,7 @@
 import type { DiskReader } from '../disk/disk-reader.ts';
 import type { ByteSink } from '../plumbing/byte-sink.ts';
 import { isoTime, newId } from '../plumbing/clock.ts';
-import { ChainkeepError, throwIfCancelled } from '../plumbing/errors.ts';
+import { ChainkeepError, isChainkeepError, throwIfCancelled } from '../plumbing/errors.ts';
 import { programVersion } from '../plumbing/version.ts';
 import { CLUSTER_CODEC_URL } from '../qcow2/cluster-codec-url.ts';
 import { encodeChainkeepExtension } from '../qcow2/header-extensions.ts';
@@ -15,7 +15,7 @@ import { runTransfer, unitBytesFor } from '../transfer/run-transfer.ts';
 import type { WorkerFailure } from '../transfer/unit.ts';
 import { BackupRecorder } from './backup-recorder.ts';
 import { writeBlob } from './blobs.ts';
-import { ancestors, chooseParent } from './chain-rules.ts';
+import { ancestors, chooseParent, type ParentRequest } from './chain-rules.ts';
 import { ChainView } from './chain-view.ts';
 import { DigestsWriter, type WrittenDigests } from './digests-writer.ts';
 import { type DiskFolder, readDiskFolder, readSidecar } from './disk-folder.ts';
@@ -23,6 +23,7 @@ import type { Guard } from './guard.ts';
 import { type DiskPlace, digestsFile, diskFolder, imageFile, sidecarFile } from './layout.ts';
 import { mostBytes } from './most-bytes.ts';
 import { openDigests, placeOf } from './open-backup.ts';
+import { protectAncestors, protectNew } from './protect-new-backup.ts';
 import type { RepositoryContext } from './repository-context.ts';
 import { encodeSidecar } from './sidecar.ts';
 import type { BackupType, Sidecar } from './sidecar-fields.ts';
@@ -73,12 +74,17 @@ export interface CreatedBackup {
   readonly sidecar: Sidecar;
   readonly bytesWritten: number;
   readonly clustersWritten: number;
+  /** Backup id → its date, for those that got one: the new backup and what it needs. */
+  readonly locked: ReadonlyMap<string, number>;
+  /** Why the new backup, which is committed, is not protected as it should be; the next look at the disk tries it again. */
+  readonly unprotected: ChainkeepError | undefined;
 }
 
 export async function planBackup(context: RepositoryContext, request: BackupRequest): Promise<BackupPlan> {
   const folder = await readDiskFolder(context.store, context.blake3, request.place);
   const damaged = new Set([...request.damaged, ...folder.damaged.keys()]);
-  const choice = chooseParent({ type: request.type, totalBytes: request.reader.size, damaged, ...sizeOf(request) }, folder.sidecars);
+  const wish = { type: request.type, totalBytes: request.reader.size, damaged, ...sizeOf(request), ...renewOf(context) };
+  const choice = chooseParent(wish, folder.sidecars);
   const chain = choice.type === 'full' ? [] : ancestors(choice.parent, folder.sidecars);
   const clusterSize = chain[0]?.qcow2.cluster_size ?? request.clusterSize ?? DEFAULT_CLUSTER_SIZE;
   const layout = planLayout(request.reader.size, clusterSize);
@@ -128,8 +134,11 @@ export async function runBackup(
     const written = await digests.finish();
     finished.push(folder + digestsFile(backupId, 1));
     const sidecar = describe(context, request, plan, recorder, { ...built, written });
+    const extended = await protectAncestors(context, sidecar, chain, run.guard);
     await commit(context, sidecar, chain[0], run, finished);
-    return { sidecar, bytesWritten: recorder.bytesWritten, clustersWritten: recorder.clustersWritten };
+    const own = await protectNew(context, sidecar, chain, run.guard);
+    const { bytesWritten, clustersWritten } = recorder;
+    return { sidecar, bytesWritten, clustersWritten, locked: new Map([...extended, ...own.locked]), unprotected: own.unprotected };
   } catch (error) {
     await takeBack(context, sinks, finished, error);
     throw error;
@@ -294,7 +303,9 @@ async function takeBack(
   for (const name of finished) await context.store.delete(name).catch((failure: unknown) => failures.push(failure));
   for (const failure of failures) {
     const message = failure instanceof Error ? failure.message : String(failure);
-    context.logger.log('warn', `a part of the failed backup could not be removed: ${message}`, {
+    // A bucket may lock whatever is written to it: the files go after their date.
+    const level = isChainkeepError(failure, 'IMMUTABLE_RETENTION_ACTIVE') ? 'info' : 'warn';
+    context.logger.log(level, `a part of the failed backup could not be removed: ${message}`, {
       after: error instanceof Error ? error.message : String(error),
     });
   }
@@ -326,6 +337,11 @@ function explainSource(failure: WorkerFailure, reader: DiskReader): ChainkeepErr
 function newestId(folder: DiskFolder): string | undefined {
   const ids = [...folder.sidecars.map((sidecar) => sidecar.backup_id), ...folder.damaged.keys()].sort();
   return ids.at(-1);
+}
+
+function renewOf({ immutability, clock }: RepositoryContext): Pick<ParentRequest, 'renew'> {
+  if (!immutability) return {};
+  return { renew: { afterDays: immutability.full_after_days, afterBackups: immutability.full_after_backups, now: clock.now() } };
 }
 
 function sizeOf(request: BackupRequest): { clusterSize?: number } {

@@ -6,7 +6,7 @@ import { mapAhead } from '../plumbing/map-ahead.ts';
 import type { BlobInfo, BlobStore } from '../store/blob-store.ts';
 import { readBlob } from './blobs.ts';
 import { byAge } from './chain-rules.ts';
-import { type DiskPlace, diskFolder, imageFile, type PlacedFile, parseFileName, sidecarFile } from './layout.ts';
+import { type DiskPlace, diskFolder, imageFile, type PlacedFile, parseFileName, parseProtectionName, sidecarFile } from './layout.ts';
 import { invalidSidecar, MOST_SIDECAR_BYTES, parseSidecar } from './sidecar.ts';
 import type { Sidecar } from './sidecar-fields.ts';
 
@@ -18,6 +18,8 @@ export interface DiskFolder {
   readonly damaged: ReadonlyMap<string, ChainkeepError>;
   /** Images and digests that no sidecar names: left by a run that died before its commit. */
   readonly rubbish: readonly BlobInfo[];
+  /** Files of locks and holds. */
+  readonly protectionFiles: readonly BlobInfo[];
 }
 
 /** Sidecars that are read at the same time: each is small, and a store far away takes its time for each. */
@@ -68,7 +70,8 @@ export async function readListedFolder(
     named.add(info.name);
   }
   const rubbish = [...files.values()].filter(({ info }) => !named.has(info.name)).map(({ info }) => info);
-  return { place, sidecars: byAge(sidecars), damaged, rubbish };
+  const protectionFiles = listed.filter(({ name }) => parseProtectionName(name) !== undefined);
+  return { place, sidecars: byAge(sidecars), damaged, rubbish, protectionFiles };
 }
 
 /** Throws BACKUP_NOT_FOUND where there is none, SIDECAR_INVALID where it is damaged or of another disk. */

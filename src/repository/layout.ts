@@ -1,6 +1,6 @@
 // Names inside a repository; docs/format/repository.md describes them. Ids are ours and are the only things that become names.
 
-import { isId } from '../plumbing/clock.ts';
+import { isId, isoTime, timeOfId } from '../plumbing/clock.ts';
 import { assert } from '../plumbing/errors.ts';
 
 export const MARKER_NAME = 'chainkeep-repository.json';
@@ -21,6 +21,25 @@ export function diskFolder({ vmContextId, diskId }: DiskPlace): string {
 export const imageFile = (backupId: string): string => `${backupId}.qcow2`;
 export const digestsFile = (backupId: string, generation: number): string => `${backupId}.${generation}.digests`;
 export const sidecarFile = (backupId: string): string => `${backupId}.json`;
+
+/** `until`: milliseconds since 1970. The name says all. */
+export const lockFile = (backupId: string, until: number): string => `${backupId}.lock.${compactTime(until)}`;
+export const holdFile = (backupId: string, number: number): string => `${backupId}.hold.${number}.json`;
+export const liftedFile = (backupId: string, number: number): string => `${backupId}.hold.${number}.lifted.json`;
+
+/** `20270122t144539287`, as ids begin. */
+function compactTime(milliseconds: number): string {
+  return isoTime(milliseconds)
+    .replace(/[-:.Z]/g, '')
+    .toLowerCase();
+}
+
+/** The date in the name of a lock, milliseconds since 1970; undefined for what is no date. */
+export function parseCompactTime(text: string): number | undefined {
+  if (!/^\d{8}t\d{9}$/.test(text)) return undefined;
+  const time = timeOfId(`${text}-`);
+  return compactTime(time) === text ? time : undefined;
+}
 
 export type FileKind = 'image' | 'digests' | 'sidecar';
 

@@ -5,6 +5,7 @@ import { ChainkeepError } from '../plumbing/errors.ts';
 import type { BlobStore } from '../store/blob-store.ts';
 import { readBlob, writeBlob } from './blobs.ts';
 import { objectField, textField } from './fields.ts';
+import { type Immutability, parseImmutability } from './immutability.ts';
 import { MARKER_NAME } from './layout.ts';
 import { encodeSealed, parseSealed } from './sealed-json.ts';
 
@@ -14,7 +15,7 @@ export interface Marker {
   /** Id of the one installation that writes here; all others read. */
   readonly owner: string;
   /** Settings of immutability; null where the repository is not immutable. */
-  readonly immutability: Readonly<Record<string, unknown>> | null;
+  readonly immutability: Immutability | null;
   readonly created_at: string;
 }
 
@@ -34,7 +35,7 @@ export async function readMarker(store: BlobStore, blake3: Blake3): Promise<Mark
       format: 1,
       repository_id: textField(value, 'repository_id', /^[a-z0-9-]{1,64}$/),
       owner: textField(value, 'owner', /^[a-z0-9-]{1,64}$/),
-      immutability: value.immutability === null ? null : objectField(value, 'immutability'),
+      immutability: value.immutability === null ? null : parseImmutability(objectField(value, 'immutability')),
       created_at: textField(value, 'created_at'),
     };
   } catch (error) {
@@ -42,8 +43,9 @@ export async function readMarker(store: BlobStore, blake3: Blake3): Promise<Mark
   }
 }
 
-/** `replace` only to change the owner of an existing repository; a new one is created exactly once, whoever races. */
+/** `replace` only to change the owner or the settings of an existing repository; a new one is created exactly once, whoever races. */
 export async function writeMarker(store: BlobStore, blake3: Blake3, marker: Marker, options: { readonly replace: boolean }): Promise<void> {
+  if (options.replace) await store.release(MARKER_NAME); // a marker is never protected by us; a copy of a repository may have come read-only
   await writeBlob(store, MARKER_NAME, encodeSealed(blake3, marker), { ifAbsent: !options.replace });
 }
 

@@ -2,15 +2,17 @@
 // It must not take anything for unprotected because it cannot be read: a hold that is damaged holds.
 
 import type { Blake3 } from '../plumbing/blake3.ts';
-import { isoTime, timeOfId } from '../plumbing/clock.ts';
+import { isoTime } from '../plumbing/clock.ts';
 import { ChainkeepError } from '../plumbing/errors.ts';
 import type { BlobInfo, BlobStore } from '../store/blob-store.ts';
 import { readBlob } from './blobs.ts';
 import { type Fields, textField } from './fields.ts';
-import { parseProtectionName } from './layout.ts';
+import { parseCompactTime, parseProtectionName } from './layout.ts';
 import { parseSealed } from './sealed-json.ts';
 
 export interface Hold {
+  /** The n of its file. */
+  readonly number: number;
   readonly holdId: string;
   readonly reason: string;
   readonly createdBy: string;
@@ -24,6 +26,10 @@ export interface Protection {
   readonly lockedUntil: string | null;
   readonly holds: readonly Hold[];
   readonly damage: readonly ChainkeepError[];
+}
+
+export function isActive({ liftedAt }: Hold): boolean {
+  return liftedAt === null;
 }
 
 const NUMBER = /^([1-9]\d{0,8})(\.lifted)?\.json$/;
@@ -55,8 +61,8 @@ async function readProtection(store: BlobStore, blake3: Blake3, backupId: string
   for (const info of files) {
     const file = parseProtectionName(info.name);
     const [, number, lifted] = NUMBER.exec(file?.rest ?? '') ?? [];
-    const date = file?.kind === 'lock' ? dateOf(file.rest) : undefined;
-    if (date !== undefined) dates.push(date);
+    const date = file?.kind === 'lock' ? parseCompactTime(file.rest) : undefined;
+    if (date !== undefined) dates.push(isoTime(date));
     else if (file?.kind === 'hold' && number !== undefined) {
       numbers.set(Number(number), { ...numbers.get(Number(number)), [lifted ? 'lifted' : 'hold']: info });
     } else damage.push(invalid(backupId, info.name, 'its name says neither a date nor a number'));
@@ -68,13 +74,6 @@ async function readProtection(store: BlobStore, blake3: Blake3, backupId: string
     damage.push(...read.damage);
   }
   return { lockedUntil: dates.sort().at(-1) ?? null, holds, damage };
-}
-
-/** `20270122t144539287`: a UTC time as ids begin with one. */
-function dateOf(text: string): string | undefined {
-  if (!/^\d{8}t\d{9}$/.test(text)) return undefined;
-  const date = isoTime(timeOfId(`${text}-`));
-  return date.replace(/[-:.Z]/g, '').toLowerCase() === text ? date : undefined;
 }
 
 interface HoldFiles {
@@ -107,6 +106,7 @@ async function readHold(
   return {
     damage,
     hold: {
+      number,
       holdId,
       reason: held ? textField(held, 'reason') : 'the file of this hold cannot be read',
       createdBy: held ? textField(held, 'by') : 'unknown',

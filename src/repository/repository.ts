@@ -4,17 +4,21 @@ import { type Blake3, loadBlake3 } from '../plumbing/blake3.ts';
 import { type Clock, isoTime, newId } from '../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
 import type { Logger } from '../plumbing/logger.ts';
-import type { BlobStore, StoreCapacity } from '../store/blob-store.ts';
+import type { BlobStore, StoreCapabilities, StoreCapacity } from '../store/blob-store.ts';
 import { SELF_TEST_PREFIX } from '../store/self-test-prefix.ts';
 import { readOnly } from '../store/wrap/read-only.ts';
 import { type BackupPlan, type BackupRequest, type BackupRun, type CreatedBackup, planBackup, runBackup } from './create-backup.ts';
 import { type DeletePlan, type Fate, planDelete, removeRubbish, runDelete } from './delete-backup.ts';
 import { type DiskFolder, readDiskFolder, readSidecar } from './disk-folder.ts';
 import type { Guard } from './guard.ts';
+import { type Immutability, isSameImmutability, strongest } from './immutability.ts';
 import { type DiskPlace, diskFolder, EVERY_DISK, MARKER_NAME, parseFileName, sidecarFile } from './layout.ts';
+import type { LockTime } from './lock-rules.ts';
 import { type Marker, readMarker, writeMarker } from './marker.ts';
 import { type OpenedBackup, openBackup } from './open-backup.ts';
+import type { KnownProtection } from './refuse-protected.ts';
 import type { RepositoryContext } from './repository-context.ts';
+import { openLocks, type RepositoryLocks, timeOfClocks } from './repository-locks.ts';
 import { type RepositorySurvey, type ScannedDisk, scanDisk, surveyRepository } from './scan-disk.ts';
 import type { Sidecar } from './sidecar-fields.ts';
 import { type VerifiedBackup, verifyDisk } from './verify-disk.ts';
@@ -28,11 +32,17 @@ export interface RepositoryOptions {
   readonly repositoryId: string;
   /** This installation; a repository of another one is read only. */
   readonly installationId: string;
+  /** What the catalog asks for; the marker may ask for more. */
+  readonly immutability?: Immutability | undefined;
+  /** What locks are judged by. Default: the given clock and that of the store. */
+  readonly time?: () => Promise<LockTime>;
 }
 
 export interface Repository {
   readonly id: string;
   readonly readOnly: boolean;
+  readonly capabilities: StoreCapabilities;
+  readonly locks: RepositoryLocks;
   planBackup(request: BackupRequest): Promise<BackupPlan>;
   runBackup(request: BackupRequest, plan: BackupPlan, run: BackupRun): Promise<CreatedBackup>;
   getBackup(place: DiskPlace, backupId: string): Promise<Sidecar>;
@@ -47,7 +57,7 @@ export interface Repository {
   scanDisk(place: DiskPlace): Promise<ScannedDisk>;
   openBackup(place: DiskPlace, backupId: string): Promise<OpenedBackup>;
   verifyDisk(place: DiskPlace, run: VerifyRun, only?: readonly string[]): AsyncIterable<VerifiedBackup>;
-  planDelete(place: DiskPlace, backupId: string): Promise<DeletePlan>;
+  planDelete(place: DiskPlace, backupId: string, known?: KnownProtection): Promise<DeletePlan>;
   runDelete(plan: DeletePlan, guard: Guard): Promise<void>;
   removeRubbish(place: DiskPlace, guard: Guard, fate: (backupId: string) => Promise<Fate>): Promise<readonly string[]>;
   getStorageInfo(): Promise<StoreCapacity | undefined>;
@@ -60,16 +70,23 @@ export async function openRepository(options: RepositoryOptions): Promise<Reposi
   const marker = await expectMarker(options, blake3);
   const isOurs = marker.owner === options.installationId;
   const store = isOurs ? options.store : readOnly(options.store, () => foreign(options.store, marker));
+  const immutability = strongest(options.immutability, marker.immutability ?? undefined);
   const context: RepositoryContext = {
     store,
     blake3,
     clock: options.clock,
     logger: options.logger,
+    immutability,
+    time: options.time ?? (() => timeOfClocks(options.clock, store)),
     assertOwned: async () => assertOwned(await expectMarker(options, blake3), options),
   };
   return {
     id: marker.repository_id,
     readOnly: !isOurs,
+    get capabilities() {
+      return store.capabilities;
+    },
+    locks: openLocks(context),
     planBackup: (request) => planBackup(context, request),
     runBackup: (request, plan, run) => runBackup(context, request, plan, run),
     getBackup: (place, backupId) => readSidecar(store, blake3, place, backupId),
@@ -80,7 +97,7 @@ export async function openRepository(options: RepositoryOptions): Promise<Reposi
     scanDisk: (place) => scanDisk(store, blake3, place),
     openBackup: (place, backupId) => openBackup(context, place, backupId),
     verifyDisk: (place, run, only) => verifyDisk(context, place, run, only),
-    planDelete: (place, backupId) => planDelete(context, place, backupId),
+    planDelete: (place, backupId, known) => planDelete(context, place, backupId, known),
     runDelete: (plan, guard) => runDelete(context, plan, guard),
     removeRubbish: (place, guard, fate) => removeRubbish(context, place, guard, fate),
     getStorageInfo: () => store.capacity(),
@@ -94,6 +111,8 @@ export interface ClaimOptions {
   readonly installationId: string;
   /** Become the owner of a repository that another installation owns. */
   readonly takeOver: boolean;
+  /** What the marker is to ask for; one that is there may ask for more, and goes on to. */
+  readonly immutability?: Immutability | undefined;
 }
 
 /**
@@ -108,7 +127,11 @@ export async function claimRepository(options: ClaimOptions): Promise<Marker> {
 }
 
 /** What a claim would find: a marker, or undefined for a place that is empty or not there. Throws what the claim would; writes nothing. */
-export async function inspectPlace({ store, installationId, takeOver }: Omit<ClaimOptions, 'clock'>): Promise<Marker | undefined> {
+export async function inspectPlace({
+  store,
+  installationId,
+  takeOver,
+}: Omit<ClaimOptions, 'clock' | 'immutability'>): Promise<Marker | undefined> {
   const blake3 = await loadBlake3();
   const found = (await readMarker(store, blake3)) ?? (await markerOrEmpty(store, blake3));
   if (found && found.owner !== installationId && !takeOver) throw foreign(store, found);
@@ -141,7 +164,7 @@ async function claim(options: ClaimOptions, blake3: Blake3): Promise<Marker> {
       format: 1,
       repository_id: newId(clock),
       owner: installationId,
-      immutability: null,
+      immutability: options.immutability ?? null,
       created_at: isoTime(clock.now()),
     };
     try {
@@ -156,9 +179,11 @@ async function claim(options: ClaimOptions, blake3: Blake3): Promise<Marker> {
       return claim(options, blake3);
     }
   }
-  if (found.owner === installationId) return found;
-  if (!options.takeOver) throw foreign(store, found);
-  const taken = { ...found, owner: installationId };
+  if (found.owner !== installationId && !options.takeOver) throw foreign(store, found);
+  const immutability = strongest(options.immutability, found.immutability ?? undefined) ?? null;
+  const asWanted = isSameImmutability(immutability ?? undefined, found.immutability ?? undefined);
+  if (found.owner === installationId && asWanted) return found;
+  const taken = { ...found, owner: installationId, immutability };
   await writeMarker(store, blake3, taken, { replace: true });
   return taken;
 }

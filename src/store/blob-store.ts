@@ -54,6 +54,13 @@ export interface BlobProtection {
   readonly hold?: boolean;
 }
 
+export interface BlobProtection {
+  /** Milliseconds since 1970: not before this may the blob be changed, replaced or deleted. Never shortened: an earlier date than the present one changes nothing. */
+  readonly until?: number;
+  /** A hold without an end: set or lifted. Left out: as it is. */
+  readonly hold?: boolean;
+}
+
 export interface StoreCapacity {
   readonly totalBytes: number;
   readonly usedBytes: number;

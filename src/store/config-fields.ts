@@ -24,11 +24,18 @@ export const server = () =>
 export const flag = () =>
   z.preprocess((value) => (value === 'true' ? true : value === 'false' ? false : value), z.boolean('must be true or false'));
 
-/** A whole number, also as text. */
+/** Days, also as text. */
 export const days = (least: number) =>
   z.preprocess(
     (value) => (typeof value === 'string' && /^\d{1,6}$/.test(value) ? Number(value) : value),
     z.int('must be a whole number of days').min(least, `must be at least ${least}`).max(36_500, 'must be at most 36500'),
+  );
+
+/** A whole number, also as text. */
+export const count = (least: number, most: number) =>
+  z.preprocess(
+    (value) => (typeof value === 'string' && /^\d{1,16}$/.test(value) ? Number(value) : value),
+    z.int('must be a whole number').min(least, `must be at least ${least}`).max(most, `must be at most ${most}`),
   );
 
 /** Written once and never shown; forms know it by `secret`. Text becomes a Secret here. */
@@ -68,13 +75,6 @@ export const mountOptions = () =>
     .max(1024, 'is too long')
     .regex(/^[A-Za-z0-9._:=,/@%+-]*$/, 'has characters that no mount option has')
     .refine((text) => !SECRET_OPTIONS.test(text), 'must not contain a user or a password: they have fields of their own');
-
-/** A whole number from 1, also as text. */
-export const count = (most: number) =>
-  z.preprocess(
-    (value) => (typeof value === 'string' && /^\d{1,9}$/.test(value) ? Number(value) : value),
-    z.int('must be a whole number').min(1, 'must be at least 1').max(most, `must be at most ${most}`),
-  );
 
 const SIZE_UNITS = ['', 'k', 'm', 'g', 't'];
 const MOST_RATE = 2 ** 50;

@@ -87,15 +87,22 @@ export function rawTime(iso: string): string {
 /** A clock that stands still until it is moved. */
 export interface SetClock extends Clock {
   advance(milliseconds: number): void;
+  /** Sets the wall clock alone, as somebody does who may. */
+  jump(milliseconds: number): void;
 }
 
 export function setClock(start = Date.parse('2026-11-22T13:00:00Z')): SetClock {
-  let now = start;
+  let passed = 0;
+  let set = start;
   return {
-    now: () => now,
-    monotonic: () => now - start,
+    now: () => set + passed,
+    monotonic: () => passed,
+    boot: () => ({ since: passed, at: set }),
     advance: (milliseconds) => {
-      now += milliseconds;
+      passed += milliseconds;
+    },
+    jump: (milliseconds) => {
+      set += milliseconds;
     },
   };
 }

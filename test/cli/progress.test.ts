@@ -6,7 +6,7 @@ const GIB = 1024 ** 3;
 
 function openDisplay(terminal: boolean, columns = 100): { display: ProgressDisplay; written: string[]; wait: (ms: number) => void } {
   let time = 1000;
-  const clock: Clock = { now: () => time, monotonic: () => time };
+  const clock: Clock = { now: () => time, monotonic: () => time, boot: () => undefined };
   const written: string[] = [];
   const stream = { isTTY: terminal, columns, write: (text: string) => written.push(text) };
   return {

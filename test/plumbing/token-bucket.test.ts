@@ -5,7 +5,7 @@ import type { Clock } from '../../src/plumbing/clock.ts';
 import { openTokenBucket } from '../../src/plumbing/token-bucket.ts';
 import { openTurns } from '../../src/plumbing/turns.ts';
 
-const clock: Clock = { now: () => Date.now(), monotonic: () => Date.now() };
+const clock: Clock = { now: () => Date.now(), monotonic: () => Date.now(), boot: () => undefined };
 
 beforeEach(() => void vi.useFakeTimers({ toFake: ['setTimeout', 'clearTimeout', 'Date'] }));
 afterEach(() => void vi.useRealTimers());

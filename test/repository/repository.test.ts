@@ -7,7 +7,7 @@ import { openRawReader } from '../../src/disk/raw-file-reader.ts';
 import { loadBlake3 } from '../../src/plumbing/blake3.ts';
 import { silentLogger } from '../../src/plumbing/logger.ts';
 import { diskFolder, MARKER_NAME, parseFileName } from '../../src/repository/layout.ts';
-import { readMarker, writeMarker } from '../../src/repository/marker.ts';
+import { readMarker } from '../../src/repository/marker.ts';
 import { claimRepository, openRepository, type RepositoryOptions } from '../../src/repository/repository.ts';
 import { encodeSealed, parseSealed } from '../../src/repository/sealed-json.ts';
 import { encodeSidecar, parseSidecar } from '../../src/repository/sidecar.ts';
@@ -112,12 +112,22 @@ describe('the owner of a repository', () => {
       { created_at: null },
       { immutability: 'no' },
       { immutability: [] },
+      { immutability: {} },
+      { immutability: { min_retention_days: 7, apply_to_incrementals: 'no' } },
     ]) {
       writeFileSync(path, encodeSealed(blake3, { ...fields, ...change }));
       await expect(openRepository(options()), JSON.stringify(change)).rejects.toMatchObject({ code: 'REPOSITORY_INVALID' });
     }
-    await writeMarker(test.store, blake3, { ...fields, format: 1, immutability: { days: 7 } }, { replace: true });
-    expect(await readMarker(test.store, blake3)).toMatchObject({ immutability: { days: 7 } });
+    const immutability = { type: 'linux_chattr', min_retention_days: 7 };
+    writeFileSync(path, encodeSealed(blake3, { ...fields, format: 1, immutability }));
+    const defaults = {
+      grace_period_days: 0,
+      apply_to_full_backups: true,
+      apply_to_incrementals: true,
+      full_after_days: 7,
+      full_after_backups: 30,
+    };
+    expect((await readMarker(test.store, blake3))?.immutability).toEqual({ ...immutability, ...defaults });
   });
 });
 

@@ -11,7 +11,7 @@ import type { Logger } from '../../src/plumbing/logger.ts';
 import type { BackupRequest, BackupRun, CreatedBackup } from '../../src/repository/create-backup.ts';
 import type { Guard } from '../../src/repository/guard.ts';
 import { type DiskPlace, diskFolder } from '../../src/repository/layout.ts';
-import { claimRepository, openRepository, type Repository } from '../../src/repository/repository.ts';
+import { claimRepository, openRepository, type Repository, type RepositoryOptions } from '../../src/repository/repository.ts';
 import { restoreBackup } from '../../src/repository/restore-backup.ts';
 import type { NamedDamage } from '../../src/repository/verify-disk.ts';
 import type { BlobStore } from '../../src/store/blob-store.ts';
@@ -29,6 +29,7 @@ export function steppingClock(start = Date.UTC(2026, 10, 22)): Clock {
       return now;
     },
     monotonic: () => now,
+    boot: () => undefined,
   };
 }
 
@@ -71,14 +72,16 @@ export interface TestRepository {
   readonly folder: string;
 }
 
-export async function makeRepository(root: string, clock: Clock = steppingClock()): Promise<TestRepository> {
+export type TestLocks = Pick<RepositoryOptions, 'immutability' | 'time'>;
+
+export async function makeRepository(root: string, clock: Clock = steppingClock(), locks: TestLocks = {}): Promise<TestRepository> {
   mkdirSync(root, { recursive: true });
   const store = await openLocalStore(root, { create: true });
   const marker = await claimRepository({ store, clock, installationId: INSTALLATION, takeOver: false });
   const logged: Logged[] = [];
   const logger: Logger = { log: (level, message) => logged.push({ level, message }) };
   const open = (through: BlobStore): Promise<Repository> =>
-    openRepository({ store: through, clock, logger, repositoryId: marker.repository_id, installationId: INSTALLATION });
+    openRepository({ store: through, clock, logger, repositoryId: marker.repository_id, installationId: INSTALLATION, ...locks });
   return {
     repository: await open(store),
     store,

@@ -31,15 +31,6 @@ const PLANNED: readonly PlannedCommand[] = [
     options: { '--vm <name>': 'of this VM', '--repo <name>': 'in this repository', ...RETENTION, ...DRY_RUN },
   },
   {
-    usage: 'hold',
-    description: 'reasons why a backup may not be deleted',
-    commands: [
-      { usage: 'add <backup>', description: 'hold a backup', options: { '--reason <text>': 'why' } },
-      { usage: 'list', description: 'all holds' },
-      { usage: 'lift <id>', description: 'end a hold' },
-    ],
-  },
-  {
     usage: 'copy <backup>',
     description: 'copy a restore point to another repository',
     options: { '--to <repo>': 'where to', '--no-verify': 'do not read it back', '--flatten': 'as one full backup', ...DRY_RUN },

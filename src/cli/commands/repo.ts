@@ -12,6 +12,7 @@ import { renderFields, renderTable } from '../table.ts';
 import { formatTime } from '../time-text.ts';
 import { withApp } from '../with-app.ts';
 import { REPOSITORY_TYPES, withConfigOptions } from './repo-config-options.ts';
+import { protectCommand } from './repo-protect.ts';
 import { rescanCommand } from './repo-rescan.ts';
 import { storageCommand } from './repo-storage.ts';
 import { testCommand } from './repo-test.ts';
@@ -31,6 +32,7 @@ export function repoCommand(): Command {
     .addCommand(updateCommand())
     .addCommand(removeCommand())
     .addCommand(storageCommand())
+    .addCommand(protectCommand())
     .addCommand(rescanCommand());
 }
 
@@ -44,7 +46,7 @@ function addCommand(): Command {
       const context = cliContext(command);
       const input = { name, type: options.type, ...readRepositoryConfig(options), take_over: options.takeOver ?? false };
       const repository = await withApp(context, (app) => app.addRepository(input));
-      const locks = repository.is_immutable ? 'its settings of immutability are kept; locking backups is not built yet\n' : '';
+      const locks = repository.is_immutable ? `${describeImmutability(repository)}\n` : '';
       const text = `repository ${safeText(repository.name)} is registered: ${safeText(repository.place)}\n${locks}`;
       printDone(context, repository, () => text);
     });
@@ -100,13 +102,19 @@ function renderRepository(repository: RepositoryView): string {
     health: repository.health,
     ...(repository.problem !== null && { problem: repository.problem }),
     access: repository.read_only ? 'read-only' : 'read and write',
-    immutable: repository.is_immutable ? 'configured; locking backups is not built yet' : 'no',
+    immutable: repository.is_immutable ? describeImmutability(repository) : 'no',
     backups: String(repository.backup_count),
     room: `${formatSize(storage.available_bytes)} free of ${formatSize(storage.total_bytes)} (${storage.used_percentage.toFixed(1)} % used)`,
     ...limitsOf(repository),
     'last check': formatTime(storage.last_check_at),
     created: formatTime(repository.created_at),
   });
+}
+
+function describeImmutability({ immutable_config: config }: RepositoryView): string {
+  const days = Number(config?.min_retention_days);
+  const grace = Number(config?.grace_period_days ?? 0);
+  return `backups are locked for ${days} day${days === 1 ? '' : 's'}${grace > 0 ? `, marked in the store after ${grace}` : ''}`;
 }
 
 function removeCommand(): Command {

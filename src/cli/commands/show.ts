@@ -32,6 +32,8 @@ function renderDetails(details: BackupDetails): string {
     parent: details.parent_backup_id,
     chain: details.chain_id,
     'restore point': details.restore_point_id,
+    ...(details.protected_until !== null && { 'locked until': formatTime(details.protected_until) }),
+    ...(details.holds.length > 0 && { held: details.holds.map(({ reason, by, hold_id }) => `${reason} (${by}, ${hold_id})`).join('; ') }),
     dependents: details.dependents.length === 0 ? 'none' : details.dependents.join(', '),
     'disk size': size(details.total_bytes),
     stored: size(details.size_bytes),

@@ -4,6 +4,7 @@ import type { BackupInput, BackupOutcome, JobWatch } from '../../app-interface.t
 import { findBackupJob, updateBackupJob } from '../../catalog/backup-jobs.ts';
 import type { BackupRepository } from '../../catalog/backup-repositories.ts';
 import { backupOfDiskKey } from '../../catalog/orphaned-backups.ts';
+import { raiseProtectedUntil } from '../../catalog/protected-backups.ts';
 import { checkServerSettings } from '../../catalog/server-settings.ts';
 import { findOrMakeVmContext, findVmContext, type NewVmContext, removeUnusedVmContext, type VmContext } from '../../catalog/vm-contexts.ts';
 import type { OpenedRepository } from '../../control/repository-manager.ts';
@@ -23,6 +24,7 @@ import { requestFor } from './backup-request.ts';
 import { reserveAll, reserveFor, withRoom } from './backup-room.ts';
 import { backupRow } from './backup-row.ts';
 import { fateOf, type JobEnvironment } from './job-environment.ts';
+import { isoDates, protectWhenDue } from './protect.ts';
 
 export interface Disk {
   readonly diskId: number;
@@ -127,6 +129,7 @@ async function runDisks(run: Run, disks: readonly Disk[], job: JobContext): Prom
       await reserveAll(run, opened, disks, space);
       for (const disk of disks) outcomes.push(await runDisk(run, { opened, space }, disk, job));
     });
+    await protectWhenDue({ environment: run.environment, row: run.row, repository: opened.repository, job });
     await repositories.measureStorage(opened, job.logger);
     return outcomes;
   } catch (error) {
@@ -170,7 +173,11 @@ async function runDisk(run: Run, { opened, space }: Target, disk: Disk, job: Job
       transfer(run, repository, { request, plan, guard }, job),
     );
     await space.release(disk.diskId);
-    await job.step(`disk ${disk.diskId}: catalog`, () => chains.completeBackup(backupRow(created.sidecar, row)));
+    await job.step(`disk ${disk.diskId}: catalog`, async () => {
+      await chains.completeBackup(backupRow(created.sidecar, row));
+      await raiseProtectedUntil(environment.catalog, isoDates(created.locked));
+    });
+    if (created.unprotected) throw created.unprotected;
     return outcomeOf(created, run, job.jobId, Math.round(environment.clock.monotonic() - began));
   });
 }

@@ -20,6 +20,7 @@ import type { JobContext } from '../job.ts';
 import { runJob } from '../runner.ts';
 import { type JobEnvironment, readingOf } from './job-environment.ts';
 import { findReplaced } from './replaced-backup.ts';
+import { findProtectionDamage } from './verify-protection.ts';
 
 /** What to verify, resolved: in each repository the disks, and of each disk these backups (all of them without). */
 export interface VerifyScope {
@@ -124,6 +125,10 @@ async function verifyPlace(
     for (const damage of found) report(damage, job, tally);
     await remember(environment, one, { good, quick });
   }
+  // The data is as good as it was: what protects it is not a matter of verification_status.
+  // What the catalog knows of locks and holds is of the backup where it was made, not of its copies.
+  const inScope = expected.filter(({ row, copyId }) => copyId === undefined && (!only || only.includes(row.id))).map(({ row }) => row);
+  for (const damage of await findProtectionDamage(environment, repository, place, inScope)) report(damage, job, tally);
   // A backup that is gone leaves no trace in the repository; only the catalog knows that there was one.
   for (const one of expected) {
     const { id } = one.row;

@@ -1,0 +1,16 @@
+// Faults of the store while a backup is locked, at each of its operations.
+
+import { describe, it } from 'vitest';
+import { tryLockFaults } from './lock-faults.ts';
+import { scratchFolder } from './scratch-folder.ts';
+
+const scratch = scratchFolder();
+
+describe('a backup in an immutable repository', () => {
+  for (const kind of ['marks', 'dates'] as const) {
+    for (const effect of ['before', 'after'] as const) {
+      it(`in a store with ${kind} that dies (${effect}) is protected, or not there`, () =>
+        tryLockFaults(scratch, { kind, effect, stride: 1 }));
+    }
+  }
+});
