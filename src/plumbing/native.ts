@@ -10,6 +10,8 @@ export interface Native {
   lseek(fd: number, offset: number, whence: number): number;
   /** A function of the process itself (libc, or a library linked into Node), or undefined when it is not exported. */
   symbol(prototype: string): ForeignFunction | undefined;
+  /** The errno of the last foreign call that failed. */
+  errno(): number;
 }
 
 let loaded: Native | undefined | null = null;
@@ -34,7 +36,7 @@ function openNative(): Native | undefined {
     };
     const lseek = symbol('int64 lseek(int, int64, int)');
     if (!lseek) return undefined;
-    return { lseek: (fd, offset, whence) => Number(lseek(fd, offset, whence)), symbol };
+    return { lseek: (fd, offset, whence) => Number(lseek(fd, offset, whence)), symbol, errno: () => koffi.errno() };
   } catch {
     return undefined; // koffi has no binary for this platform: every caller has another way
   }

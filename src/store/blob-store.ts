@@ -9,8 +9,16 @@ export interface StoreCapabilities {
   readonly createOnly: boolean;
   /** `put` without a condition replaces a blob in one step. */
   readonly atomicReplace: boolean;
-  /** Is a protection date enforced against everybody, only by us, or not at all? */
+  /**
+   * Is a protection date enforced by the store against everybody (its administrator may not shorten it either), kept only by us, or not at all?
+   * A file attribute is `advisory`: root can take it off. `retentionMark` says how much more than our word it is.
+   */
   readonly retention: 'enforced' | 'advisory' | 'none';
+  /**
+   * There where a protection is a mark without a date, which holds until `release`: an `attribute` that the kernel keeps against every process
+   * without a special right, or only `mode` bits, which keep others from a mistake. Such a store answers `{}` for a protected blob.
+   */
+  readonly retentionMark?: 'attribute' | 'mode';
   /** Bytes. */
   readonly maxBlobSize: number;
   readonly maxParts?: number;
@@ -35,6 +43,13 @@ export interface PutOptions {
   readonly ifAbsent?: boolean;
   /** Bytes that will surely be needed; a store refuses at once with INSUFFICIENT_STORAGE or BLOB_TOO_LARGE when it cannot hold them. */
   readonly expectedSize?: number;
+}
+
+export interface BlobProtection {
+  /** Milliseconds since 1970: not before this may the blob be changed, replaced or deleted. Never shortened: an earlier date than the present one changes nothing. */
+  readonly until?: number;
+  /** A hold without an end: set or lifted. Left out: as it is. */
+  readonly hold?: boolean;
 }
 
 export interface StoreCapacity {
@@ -63,10 +78,24 @@ export interface BlobStore {
   /** BLOB_NOT_FOUND when there is none. What was opened is what is read until `close`, or BLOB_CHANGED. */
   open(name: string): Promise<ByteSource>;
   put(name: string, options?: PutOptions): Promise<ByteSink>;
-  /** Durable when it returns. Deleting what is not there is not an error (a crash may have come between). */
+  /**
+   * Durable when it returns. Deleting what is not there is not an error (a crash may have come between). What is protected is neither deleted nor
+   * replaced by a `put`: IMMUTABLE_RETENTION_ACTIVE (context `retention_expires_at`, where the store knows the date) or HOLD_ACTIVE.
+   */
   delete(name: string): Promise<void>;
+  /** Protects a complete blob; what `capabilities.retention` says is how much that is worth. BLOB_NOT_FOUND; NOT_SUPPORTED where retention is `none`. */
+  protect(name: string, protection: BlobProtection): Promise<void>;
+  /** What protects the blob at this moment, as the store knows it; undefined for nothing. */
+  protectionOf(name: string): Promise<BlobProtection | undefined>;
+  /**
+   * Before a delete of which the repository knows that nothing forbids it any more: takes back a protection that has no date of its own
+   * (a file attribute). Where the store enforces dates this is a no-op; it never frees what the store says is locked.
+   */
+  release(name: string): Promise<void>;
   /** Removes leftovers below `prefix` that `isDead` says nobody is writing any more; answers what it removed. */
   sweep(prefix: string, isDead: (leftover: Leftover) => boolean): Promise<readonly Leftover[]>;
   capacity(): Promise<StoreCapacity | undefined>;
+  /** Milliseconds since 1970 by the store's own clock, asked at this moment; undefined where it has none (`capabilities.clock`). */
+  now(): Promise<number | undefined>;
   close(): Promise<void>;
 }

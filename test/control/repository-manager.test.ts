@@ -359,6 +359,22 @@ function wrapped(store: BlobStore, before: (call: string) => void): BlobStore {
       before('delete');
       return store.delete(name);
     },
+    protect: async (name, protection) => {
+      before('protect');
+      return store.protect(name, protection);
+    },
+    protectionOf: async (name) => {
+      before('protectionOf');
+      return store.protectionOf(name);
+    },
+    release: async (name) => {
+      before('release');
+      return store.release(name);
+    },
+    now: async () => {
+      before('now');
+      return store.now();
+    },
     sweep: async (prefix, isDead) => {
       before('sweep');
       return store.sweep(prefix, isDead);

@@ -228,7 +228,11 @@ describe('both ways', () => {
   });
 
   it('fall back where a function is missing', () => {
-    const native = { lseek: () => -1, symbol: (prototype: string) => (prototype.includes('freeDCtx') ? undefined : () => 0) };
+    const native = {
+      errno: () => 0,
+      lseek: () => -1,
+      symbol: (prototype: string) => (prototype.includes('freeDCtx') ? undefined : () => 0),
+    };
     expect(openNativeZstd(native)).toBeUndefined();
   });
 
@@ -267,17 +271,19 @@ describe('both ways', () => {
   it('fall back where zlib is missing, or of another kind', () => {
     const without = (name: string) => ({
       lseek: () => -1,
+      errno: () => 0,
       symbol: (prototype: string) => (prototype.includes(name) ? undefined : () => 0),
     });
     for (const name of ['inflateInit2_', 'inflate(', 'inflateReset', 'inflateEnd', 'memcpy']) {
       expect(openNativeInflate(without(name))).toBeUndefined();
     }
-    expect(openNativeInflate({ lseek: () => -1, symbol: () => () => -6 })).toBeUndefined();
+    expect(openNativeInflate({ errno: () => 0, lseek: () => -1, symbol: () => () => -6 })).toBeUndefined();
   });
 
   it('say so when zstd fails for another reason than the input', () => {
     const answering = (result: unknown) => ({
       lseek: () => -1,
+      errno: () => 0,
       symbol: (prototype: string) => () => (prototype.includes('create') ? {} : result),
     });
     const error = (number: bigint) => openNativeZstd(answering(2n ** 64n - number));
@@ -287,7 +293,7 @@ describe('both ways', () => {
     expect(() => error(42n)?.encode(bytes, bytes, 1)).toThrow(/error 42/);
     expect(error(20n)?.decode(bytes, bytes)).toBeUndefined();
     expect(error(70n)?.encode(bytes, bytes, 1)).toBeUndefined();
-    const without = openNativeZstd({ lseek: () => -1, symbol: () => () => null });
+    const without = openNativeZstd({ errno: () => 0, lseek: () => -1, symbol: () => () => null });
     expect(() => without?.decode(bytes, bytes)).toThrow(/no memory/);
   });
 });

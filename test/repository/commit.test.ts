@@ -92,8 +92,12 @@ function bound(store: BlobStore): BlobStore {
     open: (name) => store.open(name),
     put: (name, options) => store.put(name, options),
     delete: (name) => store.delete(name),
+    protect: (name, protection) => store.protect(name, protection),
+    protectionOf: (name) => store.protectionOf(name),
+    release: (name) => store.release(name),
     sweep: (prefix, isDead) => store.sweep(prefix, isDead),
     capacity: () => store.capacity(),
+    now: () => store.now(),
     close: () => store.close(),
   };
 }

@@ -9,10 +9,14 @@ import { faultyStore } from '../../src/store/testing/faulty-store.ts';
 
 async function makeLocal(parent: string): Promise<StoreUnderTest> {
   const path = await mkdtemp(join(parent, 'chainkeep-store-'));
+  const store = await openLocalStore(path, { create: false });
   return {
-    store: await openLocalStore(path, { create: false }),
+    store,
     elsewhere: { type: 'local', config: { path } },
-    dispose: () => rm(path, { recursive: true }),
+    dispose: async () => {
+      for await (const { name } of store.list('')) if (!name.includes(' ')) await store.release(name);
+      await rm(path, { recursive: true });
+    },
   };
 }
 

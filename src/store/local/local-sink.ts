@@ -10,6 +10,7 @@ import { folderOf, temporaryName } from '../blob-name.ts';
 import type { PutOptions } from '../blob-store.ts';
 import { storeError } from './local-errors.ts';
 import { type LocalRoot, makeFolders, removeEmptyFolders, syncFolder } from './local-root.ts';
+import { refuseMarked } from './protect-file.ts';
 import { publishNew, publishReplacing } from './publish.ts';
 
 /** Buffers that one writev(2) takes. */
@@ -93,6 +94,7 @@ class LocalSink implements ByteSink {
     if (this.#ifAbsent) {
       await publishNew(temporary, final);
     } else {
+      await refuseMarked(final, this.name);
       await publishReplacing(temporary, final);
     }
     // Name last: until the folder is synced a power loss may take the name back, so only now may the caller say "it is there".

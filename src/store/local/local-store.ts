@@ -4,17 +4,18 @@
 import { lstat, unlink } from 'node:fs/promises';
 import type { ByteSink } from '../../plumbing/byte-sink.ts';
 import type { ByteSource } from '../../plumbing/byte-source.ts';
-import { systemCode } from '../../plumbing/errors.ts';
+import { isChainkeepError, systemCode } from '../../plumbing/errors.ts';
 import { checkBlobName, checkBlobPrefix, folderOf, isTemporaryName } from '../blob-name.ts';
-import type { BlobInfo, BlobStore, Leftover, PutOptions, StoreCapabilities, StoreCapacity } from '../blob-store.ts';
+import type { BlobInfo, BlobProtection, BlobStore, Leftover, PutOptions, StoreCapabilities, StoreCapacity } from '../blob-store.ts';
 import type { OpenStoreOptions } from '../store-kind.ts';
 import { noRoomError, readCapacity, storeError } from './local-errors.ts';
 import { checkRoot, hasFolder, type LocalRoot, linkError, openRoot, removeEmptyFolders, syncFolder } from './local-root.ts';
 import { openLocalSink } from './local-sink.ts';
 import { notFound, openLocalSource } from './local-source.ts';
+import { findMark, type Mark, markFile, probeMark, refuseMarked, unmarkFile } from './protect-file.ts';
 import { type WalkedFile, walkFiles } from './walk-files.ts';
 
-const CAPABILITIES: StoreCapabilities = {
+const CAPABILITIES: Omit<StoreCapabilities, 'retentionMark'> = {
   createOnly: true,
   atomicReplace: true,
   retention: 'advisory',
@@ -25,12 +26,20 @@ const CAPABILITIES: StoreCapabilities = {
 
 class LocalStore implements BlobStore {
   readonly place: string;
-  readonly capabilities = CAPABILITIES;
+  readonly capabilities: StoreCapabilities;
   readonly #root: LocalRoot;
 
   constructor(root: LocalRoot) {
     this.place = root.path;
     this.#root = root;
+    let mark: Mark | undefined;
+    this.capabilities = {
+      ...CAPABILITIES,
+      get retentionMark() {
+        mark ??= probeMark(root.path); // only where somebody asks: repositories without locks have no use for it
+        return mark;
+      },
+    };
   }
 
   async *list(prefix: string): AsyncGenerator<BlobInfo> {
@@ -85,9 +94,45 @@ class LocalStore implements BlobStore {
     checkBlobName(name);
     try {
       await checkRoot(this.#root);
-      if (await hasFolder(this.#root, folderOf(name))) await this.#remove([name], folderOf(name));
+      if (!(await hasFolder(this.#root, folderOf(name)))) return;
+      await refuseMarked(this.#path(name), name);
+      await this.#remove([name], folderOf(name));
     } catch (error) {
       throw await storeError(error, { root: this.#root, action: 'write', name });
+    }
+  }
+
+  async protect(name: string, { until, hold }: BlobProtection): Promise<void> {
+    checkBlobName(name);
+    const mark = this.capabilities.retentionMark ?? 'mode';
+    // A hold that is lifted leaves the mark: whether a date still needs it the repository knows, and then says `release`.
+    await this.#withFile(name, 'write', async (path) => (until === undefined && !hold ? undefined : markFile(path, mark)));
+  }
+
+  async protectionOf(name: string): Promise<BlobProtection | undefined> {
+    checkBlobName(name);
+    const mark = await this.#withFile(name, 'read', findMark);
+    // Where the attribute can be set, mode bits alone are what is left when somebody took it off.
+    return mark === undefined || (mark === 'mode' && this.capabilities.retentionMark === 'attribute') ? undefined : {};
+  }
+
+  async release(name: string): Promise<void> {
+    checkBlobName(name);
+    try {
+      await this.#withFile(name, 'write', unmarkFile);
+    } catch (error) {
+      if (!isChainkeepError(error, 'BLOB_NOT_FOUND')) throw error; // as for a delete, which comes next
+    }
+  }
+
+  /** BLOB_NOT_FOUND where there is none. */
+  async #withFile<T>(name: string, action: 'read' | 'write', use: (path: string) => Promise<T>): Promise<T> {
+    try {
+      if ((await this.stat(name)) === undefined) throw await notFound(this.#root, name);
+      return await use(this.#path(name));
+    } catch (error) {
+      if (systemCode(error) === 'ENOENT') throw await notFound(this.#root, name);
+      throw await storeError(error, { root: this.#root, action, name });
     }
   }
 
@@ -111,6 +156,10 @@ class LocalStore implements BlobStore {
   async capacity(): Promise<StoreCapacity> {
     await checkRoot(this.#root);
     return readCapacity(this.#root);
+  }
+
+  async now(): Promise<number | undefined> {
+    return undefined; // its times come from this machine's clock
   }
 
   async close(): Promise<void> {

@@ -71,6 +71,10 @@ export function namingBehaviours(subject: Subject): void {
       expect(await codeOf(store.open(name)), `open ${shown}`).toBe('BLOB_NAME_INVALID');
       expect(await codeOf(store.put(name)), `put ${shown}`).toBe('BLOB_NAME_INVALID');
       expect(await codeOf(store.delete(name)), `delete ${shown}`).toBe('BLOB_NAME_INVALID');
+      if (store.capabilities.retention === 'none') continue;
+      expect(await codeOf(store.protect(name, { hold: true })), `protect ${shown}`).toBe('BLOB_NAME_INVALID');
+      expect(await codeOf(store.protectionOf(name)), `protectionOf ${shown}`).toBe('BLOB_NAME_INVALID');
+      expect(await codeOf(store.release(name)), `release ${shown}`).toBe('BLOB_NAME_INVALID');
     }
     for (const prefix of ['/', '../', '..\\', '/etc', 'a/../', 'a//', 'a\0', './', 'a/./b', 'ä', '.snapshot/']) {
       expect(await codeOf(listNames(store, prefix)), `list ${JSON.stringify(prefix)}`).toBe('BLOB_NAME_INVALID');

@@ -5,6 +5,7 @@ import { afterEach, beforeEach, describe } from 'vitest';
 import type { BlobStore } from '../blob-store.ts';
 import { createOnlyBehaviours } from './conformance-create-only.ts';
 import { namingBehaviours } from './conformance-naming.ts';
+import { protectionBehaviours } from './conformance-protection.ts';
 import { readingBehaviours } from './conformance-reading.ts';
 import { writingBehaviours } from './conformance-writing.ts';
 
@@ -13,6 +14,7 @@ export interface StoreUnderTest {
   readonly store: BlobStore;
   /** How another process opens the same place; absent for a wrapper that lives in one process. */
   readonly elsewhere?: { readonly type: string; readonly config: unknown };
+  /** Also with protected blobs in it. */
   dispose(): Promise<void>;
 }
 
@@ -37,5 +39,6 @@ export function storeConformance(name: string, makeStore: () => Promise<StoreUnd
     describe('create only and replace', () => createOnlyBehaviours(subject));
     describe('reading', () => readingBehaviours(subject));
     describe('names, listing, deleting', () => namingBehaviours(subject));
+    describe('protection', () => protectionBehaviours(subject));
   });
 }

@@ -6,7 +6,22 @@ import type { ByteSource } from '../../plumbing/byte-source.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
 import type { BlobInfo, BlobStore } from '../blob-store.ts';
 
-export type StoreOperation = 'list' | 'stat' | 'open' | 'read' | 'put' | 'append' | 'finish' | 'abort' | 'delete' | 'sweep' | 'capacity';
+export type StoreOperation =
+  | 'list'
+  | 'stat'
+  | 'open'
+  | 'read'
+  | 'put'
+  | 'append'
+  | 'finish'
+  | 'abort'
+  | 'delete'
+  | 'protect'
+  | 'protectionOf'
+  | 'release'
+  | 'sweep'
+  | 'capacity'
+  | 'now';
 
 export interface FaultPlan {
   /** Which operation fails; the first is 1. */
@@ -79,8 +94,12 @@ export function faultyStore(inner: BlobStore, plan: FaultPlan): FaultyStore {
     open: (name) => faults.run('open', name, async () => faultySource(await inner.open(name), faults)),
     put: (name, options) => faults.run('put', name, async () => faultySink(await inner.put(name, options), faults)),
     delete: (name) => faults.run('delete', name, () => inner.delete(name)),
+    protect: (name, protection) => faults.run('protect', name, () => inner.protect(name, protection)),
+    protectionOf: (name) => faults.run('protectionOf', name, () => inner.protectionOf(name)),
+    release: (name) => faults.run('release', name, () => inner.release(name)),
     sweep: (prefix, isDead) => faults.run('sweep', prefix, () => inner.sweep(prefix, isDead)),
     capacity: () => faults.run('capacity', '', () => inner.capacity()),
+    now: () => faults.run('now', '', () => inner.now()),
     close: () => inner.close(),
   };
   return { store, operations: faults.operations };
