@@ -28,6 +28,11 @@ export function randomToken(length: number): string {
   return token;
 }
 
+/** A number from 0 up to 1, for the jitter of repetitions. */
+export function randomFraction(): number {
+  return randomBytes(4).readUInt32BE() / 2 ** 32;
+}
+
 let newest = 0;
 
 /**

@@ -43,6 +43,8 @@ export interface PutOptions {
   readonly ifAbsent?: boolean;
   /** Bytes that will surely be needed; a store refuses at once with INSUFFICIENT_STORAGE or BLOB_TOO_LARGE when it cannot hold them. */
   readonly expectedSize?: number;
+  /** Upper bound of what the blob can become, where it is known: a store plans its part sizes by it, and refuses at once with BLOB_TOO_LARGE what it cannot hold. */
+  readonly mostBytes?: number;
 }
 
 export interface BlobProtection {
