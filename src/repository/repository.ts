@@ -44,7 +44,8 @@ export interface Repository {
   survey(): Promise<RepositorySurvey>;
   /** Like `readDisk`, with how the backups stand on each other, and what protects them. */
   scanDisk(place: DiskPlace): Promise<ScannedDisk>;
-  openBackup(place: DiskPlace, backupId: string): Promise<OpenedBackup>;
+  /** `hint`: ids of the backups it stands on, where they are known; saves a listing. */
+  openBackup(place: DiskPlace, backupId: string, hint?: readonly string[]): Promise<OpenedBackup>;
   verifyDisk(place: DiskPlace, run: VerifyRun, only?: readonly string[]): AsyncIterable<VerifiedBackup>;
   planDelete(place: DiskPlace, backupId: string): Promise<DeletePlan>;
   runDelete(plan: DeletePlan, guard: Guard): Promise<void>;
@@ -76,7 +77,7 @@ export async function openRepository(options: RepositoryOptions): Promise<Reposi
     listDisks: () => listDisks(store),
     survey: () => surveyRepository(store),
     scanDisk: (place) => scanDisk(store, blake3, place),
-    openBackup: (place, backupId) => openBackup(context, place, backupId),
+    openBackup: (place, backupId, hint) => openBackup(context, place, backupId, hint),
     verifyDisk: (place, run, only) => verifyDisk(context, place, run, only),
     planDelete: (place, backupId) => planDelete(context, place, backupId),
     runDelete: (plan, guard) => runDelete(context, plan, guard),
