@@ -21,6 +21,7 @@ import { DigestsWriter, type WrittenDigests } from './digests-writer.ts';
 import { type DiskFolder, readDiskFolder, readSidecar } from './disk-folder.ts';
 import type { Guard } from './guard.ts';
 import { type DiskPlace, digestsFile, diskFolder, imageFile, sidecarFile } from './layout.ts';
+import { mostBytes } from './most-bytes.ts';
 import { openDigests, placeOf } from './open-backup.ts';
 import type { RepositoryContext } from './repository-context.ts';
 import { encodeSidecar } from './sidecar.ts';
@@ -55,6 +56,9 @@ export interface BackupPlan {
   /** What the backup stands on, newest first; empty for a full. */
   readonly chain: readonly Sidecar[];
   readonly layout: ImageLayout;
+  /** Bytes that its image, and its image and digests together, can have at most. */
+  readonly mostBytes: number;
+  readonly mostStoredBytes: number;
   readonly startedAt: number;
 }
 
@@ -77,12 +81,16 @@ export async function planBackup(context: RepositoryContext, request: BackupRequ
   const choice = chooseParent({ type: request.type, totalBytes: request.reader.size, damaged, ...sizeOf(request) }, folder.sidecars);
   const chain = choice.type === 'full' ? [] : ancestors(choice.parent, folder.sidecars);
   const clusterSize = chain[0]?.qcow2.cluster_size ?? request.clusterSize ?? DEFAULT_CLUSTER_SIZE;
+  const layout = planLayout(request.reader.size, clusterSize);
+  const most = await mostBytes(request.reader, layout, chain.length === 0);
   return {
     backupId: newId(context.clock, newestId(folder)),
     type: choice.type,
     reason: choice.reason,
     chain,
-    layout: planLayout(request.reader.size, clusterSize),
+    layout,
+    mostBytes: most.image,
+    mostStoredBytes: most.image + most.digests,
     startedAt: context.clock.now(),
   };
 }
@@ -100,7 +108,11 @@ export async function runBackup(
   const sinks: ByteSink[] = [];
   const finished: string[] = [];
   try {
-    const image = await store.put(folder + imageFile(backupId), { headLength: layout.headLength, ifAbsent: true });
+    const image = await store.put(folder + imageFile(backupId), {
+      headLength: layout.headLength,
+      ifAbsent: true,
+      mostBytes: plan.mostBytes,
+    });
     sinks.push(image);
     const digestsSink = await store.put(folder + digestsFile(backupId, 1), { ifAbsent: true });
     sinks.push(digestsSink);
