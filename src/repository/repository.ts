@@ -14,7 +14,7 @@ import { type DiskPlace, diskFolder, EVERY_DISK, MARKER_NAME, parseFileName, sid
 import { type Marker, readMarker, writeMarker } from './marker.ts';
 import { type OpenedBackup, openBackup } from './open-backup.ts';
 import type { RepositoryContext } from './repository-context.ts';
-import { type RepositorySurvey, type ScannedDisk, scanDisk, surveyRepository } from './scan-disk.ts';
+import { type ListedDisk, type RepositorySurvey, type ScannedDisk, scanDisk, surveyRepository, walkDisks } from './scan-disk.ts';
 import type { Sidecar } from './sidecar-fields.ts';
 import { type VerifiedBackup, verifyDisk } from './verify-disk.ts';
 import type { VerifyRun } from './verify-image.ts';
@@ -40,6 +40,8 @@ export interface Repository {
   /** What lies in the folder of a disk: backups, damage, rubbish. */
   readDisk(place: DiskPlace): Promise<DiskFolder>;
   listDisks(): Promise<readonly DiskPlace[]>;
+  /** Every disk with everything in its folder, out of one listing; for looks that are over before it is stale. */
+  walkDisks(): AsyncIterable<ListedDisk>;
   /** What there is to scan. */
   survey(): Promise<RepositorySurvey>;
   /** Like `readDisk`, with how the backups stand on each other, and what protects them. */
@@ -75,6 +77,7 @@ export async function openRepository(options: RepositoryOptions): Promise<Reposi
     hasBackup: async (place, backupId) => (await store.stat(diskFolder(place) + sidecarFile(backupId))) !== undefined,
     readDisk: (place) => readDiskFolder(store, blake3, place),
     listDisks: () => listDisks(store),
+    walkDisks: () => walkDisks(store),
     survey: () => surveyRepository(store),
     scanDisk: (place) => scanDisk(store, blake3, place),
     openBackup: (place, backupId, hint) => openBackup(context, place, backupId, hint),

@@ -2,6 +2,7 @@
 
 import type { ByteSink } from '../plumbing/byte-sink.ts';
 import type { ByteSource } from '../plumbing/byte-source.ts';
+import type { UploadSettings } from './object/part-plan.ts';
 
 /** What a store can do, as data; nobody asks which kind it is. */
 export interface StoreCapabilities {
@@ -23,6 +24,10 @@ export interface StoreCapabilities {
   readonly maxBlobSize: number;
   readonly maxParts?: number;
   readonly equalParts?: boolean;
+  /** There where blobs are sent in parts: how large they are, and what they may take in memory; see `planParts`. */
+  readonly upload?: { readonly minPartSize: number; readonly maxPartSize: number } & UploadSettings;
+  /** Every read is a request with its delay and its price: a quick look keeps to listings and sidecars. */
+  readonly costlyReads?: boolean;
   /** The store has a clock of its own (`stat` times come from it). */
   readonly clock: boolean;
   readonly capacity: boolean;

@@ -8,7 +8,17 @@ import { silentLogger } from '../../plumbing/logger.ts';
 import { DEFAULT_CLUSTER_SIZE, planLayout } from '../../qcow2/image-layout.ts';
 import { chooseParent } from '../../repository/chain-rules.ts';
 import type { BackupPlan } from '../../repository/create-backup.ts';
-import { checkInput, closeDisks, type Disk, newVm, openDisks, type RepositoryChoice, requestFor, type VmIdentity } from './backup.ts';
+import {
+  checkInput,
+  closeDisks,
+  type Disk,
+  memoryNotice,
+  newVm,
+  openDisks,
+  type RepositoryChoice,
+  requestFor,
+  type VmIdentity,
+} from './backup.ts';
 import type { JobEnvironment } from './job-environment.ts';
 
 /** Throws what the backup itself would throw up to its plan. */
@@ -24,14 +34,19 @@ export async function planBackupOnly(
   try {
     const plan = choice.row ? planIn(environment, choice.row, input, context) : planAlone(environment, input);
     const outcomes: BackupOutcome[] = [];
-    for (const disk of disks) outcomes.push(outcomeOf(disk, await plan(disk), context, choice));
+    for (const disk of disks) {
+      const planned = await plan(disk);
+      const memory = memoryNotice(planned);
+      if (memory !== undefined) watch.onNotice?.(memory);
+      outcomes.push(outcomeOf(disk, planned, context, choice));
+    }
     return outcomes;
   } finally {
     await closeDisks(disks);
   }
 }
 
-type Planned = Pick<BackupPlan, 'backupId' | 'type' | 'chain'>;
+type Planned = Pick<BackupPlan, 'backupId' | 'type' | 'chain' | 'uploadMemory' | 'mostBytes'>;
 
 function planIn(
   environment: JobEnvironment,
@@ -56,7 +71,7 @@ function planAlone({ clock }: JobEnvironment, input: BackupInput): (disk: Disk) 
   return async ({ source }) => {
     const totalBytes = source.reader.size;
     planLayout(totalBytes, input.cluster_size ?? DEFAULT_CLUSTER_SIZE);
-    return { backupId: newId(clock), type: chooseParent({ type: input.type, totalBytes }, []).type, chain: [] };
+    return { backupId: newId(clock), type: chooseParent({ type: input.type, totalBytes }, []).type, chain: [], mostBytes: totalBytes };
   };
 }
 

@@ -10,8 +10,10 @@ import { withReading } from '../../control/reading.ts';
 import { isoTime } from '../../plumbing/clock.ts';
 import type { DiskPlace } from '../../repository/layout.ts';
 import type { Repository } from '../../repository/repository.ts';
+import type { ListedDisk } from '../../repository/scan-disk.ts';
 import type { NamedDamage, VerifiedBackup } from '../../repository/verify-disk.ts';
 import { damageOf } from '../../repository/verify-image.ts';
+import type { BlobInfo } from '../../store/blob-store.ts';
 import { startWorkersAhead } from '../../transfer/idle-workers.ts';
 import type { JobContext } from '../job.ts';
 import { runJob } from '../runner.ts';
@@ -60,15 +62,36 @@ async function verifyScope(environment: JobEnvironment, scope: VerifyScope, quic
   const { repository } = await environment.repositories.openRepository(scope.row, job.logger);
   try {
     const rows = await selectBackupJobs(environment.catalog, { repositoryId: scope.row.id, statuses: ['completed'] });
-    const places = scope.places ?? (await everyPlace(repository, rows));
-    for (const place of places) {
+    for await (const { place, listed } of placesOf(repository, scope, rows, quick)) {
       const expected = rows.filter((row) => row.vm_context_id === place.vmContextId && row.disk_id === place.diskId);
-      const toVerify = { repositoryId: scope.row.id, place, expected, ...(scope.only ? { only: scope.only } : {}) };
+      const only = scope.only ? { only: scope.only } : {};
+      const toVerify = { repositoryId: scope.row.id, place, expected, ...only, ...(listed && { listed }) };
       await verifyPlace(environment, repository, toVerify, quick, job, tally);
     }
   } finally {
     await repository.close();
   }
+}
+
+type PlaceToLookAt = Pick<ListedDisk, 'place'> & Partial<ListedDisk>;
+
+/** A quick look is over before its listing is stale, and needs no other; a full verify takes hours, and lists each folder when it comes to it. */
+async function* placesOf(
+  repository: Repository,
+  { places }: VerifyScope,
+  rows: readonly BackupJob[],
+  quick: boolean,
+): AsyncGenerator<PlaceToLookAt> {
+  if (places || !quick) {
+    for (const place of places ?? (await everyPlace(repository, rows))) yield { place };
+    return;
+  }
+  const seen = new Set<string>();
+  for await (const disk of repository.walkDisks()) {
+    seen.add(keyOf(disk.place));
+    yield disk;
+  }
+  for (const place of placesIn(rows)) if (!seen.has(keyOf(place))) yield { place };
 }
 
 interface PlaceToVerify {
@@ -77,12 +100,13 @@ interface PlaceToVerify {
   /** What the catalog says must be there. */
   readonly expected: readonly BackupJob[];
   readonly only?: readonly string[];
+  readonly listed?: readonly BlobInfo[];
 }
 
 async function verifyPlace(
   environment: JobEnvironment,
   repository: Repository,
-  { repositoryId, place, expected, only }: PlaceToVerify,
+  { repositoryId, place, expected, only, listed }: PlaceToVerify,
   quick: boolean,
   job: JobContext,
   tally: Tally,
@@ -91,6 +115,7 @@ async function verifyPlace(
   const known = new Set(expected.map((row) => row.id));
   const run = {
     quick,
+    ...(listed && { listed }),
     signal: job.signal,
     // One after the other: a verify takes hours, and only what it reads at the moment has to stay.
     whileReading: <T>(id: string, work: () => Promise<T>) =>
@@ -167,11 +192,13 @@ async function remember(
 
 async function everyPlace(repository: Repository, rows: readonly BackupJob[]): Promise<DiskPlace[]> {
   const places = new Map((await repository.listDisks()).map((place) => [keyOf(place), place]));
-  for (const row of rows) {
-    const place = { vmContextId: row.vm_context_id, diskId: row.disk_id };
-    places.set(keyOf(place), place);
-  }
+  for (const place of placesIn(rows)) places.set(keyOf(place), place);
   return [...places.values()];
+}
+
+function placesIn(rows: readonly BackupJob[]): readonly DiskPlace[] {
+  const places = rows.map((row) => ({ vmContextId: row.vm_context_id, diskId: row.disk_id }));
+  return [...new Map(places.map((place) => [keyOf(place), place])).values()];
 }
 
 function keyOf({ vmContextId, diskId }: DiskPlace): string {

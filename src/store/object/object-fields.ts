@@ -3,7 +3,7 @@
 import { z } from 'zod';
 
 /** A whole number, also as text. */
-const whole = (least: number, most: number) =>
+export const whole = (least: number, most: number) =>
   z.preprocess(
     (value) => (typeof value === 'string' && /^\d{1,16}$/.test(value) ? Number(value) : value),
     z.int('must be a whole number').min(least, `must be at least ${least}`).max(most, `must be at most ${most}`),

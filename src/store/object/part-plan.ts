@@ -2,7 +2,7 @@
 // It must not send anything.
 
 import { ChainkeepError } from '../../plumbing/errors.ts';
-import type { PutOptions } from '../blob-store.ts';
+import type { PutOptions, StoreCapabilities } from '../blob-store.ts';
 
 const MIB = 2 ** 20;
 
@@ -54,6 +54,17 @@ export function planParts(limits: PartLimits, settings: UploadSettings, options:
   const concurrency = Math.max(1, Math.min(settings.concurrency, Math.floor((settings.memory - firstPartSize) / partSize) - 1));
   const maxBytes = Math.min(largest, firstPartSize + partSize * (limits.maxParts - 1));
   return { firstPartSize, partSize, concurrency, maxBytes, memory: firstPartSize + partSize * (concurrency + 1) };
+}
+
+/** The same plan from what a store says of itself; undefined for one that sends no parts. Throws BLOB_TOO_LARGE for every store. */
+export function planUpload(capabilities: StoreCapabilities, options: PutOptions, name: string): PartPlan | undefined {
+  const { upload, maxBlobSize, maxParts, equalParts } = capabilities;
+  const most = options.mostBytes ?? 0;
+  if (most > maxBlobSize) throw tooLarge(name, most, maxBlobSize);
+  if (!upload) return undefined;
+  const { minPartSize, maxPartSize, ...settings } = upload;
+  const limits = { minPartSize, maxPartSize, maxBlobSize, maxParts: maxParts ?? Number.MAX_SAFE_INTEGER, equalParts: equalParts ?? false };
+  return planParts(limits, settings, options, name);
 }
 
 export function tooLarge(name: string, bytes: number, largest: number): ChainkeepError {

@@ -3,7 +3,7 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { randomFraction } from '../../plumbing/clock.ts';
-import { isChainkeepError, throwIfCancelled } from '../../plumbing/errors.ts';
+import { ChainkeepError, isChainkeepError, throwIfCancelled } from '../../plumbing/errors.ts';
 
 export interface RetryPolicy {
   /** How often a request is sent at most. */
@@ -51,11 +51,22 @@ export async function withRetry<T>(work: (attempt: number) => Promise<T>, { poli
       budget.earn();
       return answer;
     } catch (error) {
-      const mayPass = isChainkeepError(error) && error.retryable && !signal?.aborted;
-      if (!mayPass || attempt >= policy.attempts || !budget.spend()) throw error;
+      if (!isChainkeepError(error) || !error.retryable || signal?.aborted) throw error;
+      if (attempt >= policy.attempts || !budget.spend()) throw givenUp(error, attempt);
     }
     const most = Math.min(policy.mostDelay, policy.firstDelay * 2 ** (attempt - 1));
     // Somewhere between half of it and all of it: clients that failed together do not come back together.
     await sleep(most * (0.5 + randomFraction() / 2), undefined, signal ? { signal } : {}).catch(() => throwIfCancelled(signal));
   }
+}
+
+/** It was tried as often as makes sense; nobody above shall begin again. */
+function givenUp(error: ChainkeepError, attempts: number): ChainkeepError {
+  const { advice, context, cause } = error;
+  return new ChainkeepError(error.code, error.message, {
+    retryable: false,
+    cause,
+    context: { ...context, attempts },
+    ...(advice !== undefined && { advice }),
+  });
 }

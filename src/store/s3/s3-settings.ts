@@ -34,6 +34,7 @@ export interface S3Settings extends ObjectSettings {
   readonly lockMode: 'COMPLIANCE' | 'GOVERNANCE' | undefined;
   readonly encryption: Encryption;
   readonly checksums: boolean;
+  readonly limits: { readonly maxBlobSize: number; readonly maxParts: number; readonly equalParts: boolean };
 }
 
 export function s3Settings(config: StoreConfig): S3Settings {
@@ -56,6 +57,11 @@ export function s3Settings(config: StoreConfig): S3Settings {
     lockMode: config.use_object_lock !== true ? undefined : config.object_lock_mode === 'governance' ? 'GOVERNANCE' : 'COMPLIANCE',
     encryption: encryptionOf(config),
     checksums: config.checksums !== false,
+    limits: {
+      maxBlobSize: number(config, 'max_object_size_gib', 5120) * 2 ** 30,
+      maxParts: number(config, 'max_parts', 10_000),
+      equalParts: config.equal_parts === true,
+    },
   };
 }
 
@@ -76,6 +82,11 @@ function encryptionOf(config: StoreConfig): Encryption {
 function text(config: StoreConfig, name: string): string | undefined {
   const value = config[name];
   return typeof value === 'string' && value !== '' ? value : undefined;
+}
+
+function number(config: StoreConfig, name: string, otherwise: number): number {
+  const value = config[name];
+  return typeof value === 'number' ? value : otherwise;
 }
 
 function secret(config: StoreConfig, name: string): Secret | undefined {

@@ -21,14 +21,8 @@ import { bytesOfVersions, listMeant, meantVersion } from './s3-versions.ts';
 
 const MIB = 2 ** 20;
 
-/** What AWS takes, and every server that calls itself compatible. */
-const LIMITS: PartLimits = {
-  minPartSize: 5 * MIB,
-  maxPartSize: 5 * 1024 * MIB,
-  maxParts: 10_000,
-  maxBlobSize: 5 * 2 ** 40,
-  equalParts: false,
-};
+/** Of every server; what differs between them are settings. */
+const PART_SIZES = { minPartSize: 5 * MIB, maxPartSize: 5 * 1024 * MIB } as const;
 
 /** In governance mode whoever has the right to bypass it may delete before the date. */
 const RETENTION = { COMPLIANCE: 'enforced', GOVERNANCE: 'advisory', NONE: 'none' } as const;
@@ -41,6 +35,7 @@ class S3Store implements BlobStore {
   readonly #connection: S3Connection;
   readonly #settings: S3Settings;
   readonly #cache: BlockCache;
+  readonly #limits: PartLimits;
   #conditional: Promise<boolean> | undefined;
   #capabilities: StoreCapabilities;
 
@@ -49,15 +44,17 @@ class S3Store implements BlobStore {
     this.#settings = connection.settings;
     this.place = connection.settings.place;
     this.#cache = new BlockCache(connection.settings.readCache);
+    const { limits, upload, endpoint, lockMode, quotaBytes } = connection.settings;
+    this.#limits = { ...PART_SIZES, ...limits };
     this.#capabilities = {
-      createOnly: connection.settings.endpoint === undefined,
+      ...limits,
+      createOnly: endpoint === undefined,
       atomicReplace: true,
-      retention: RETENTION[connection.settings.lockMode ?? 'NONE'],
-      maxBlobSize: LIMITS.maxBlobSize,
-      maxParts: LIMITS.maxParts,
-      equalParts: LIMITS.equalParts,
+      retention: RETENTION[lockMode ?? 'NONE'],
+      upload: { ...PART_SIZES, ...upload },
+      costlyReads: true,
       clock: true,
-      capacity: connection.settings.quotaBytes !== undefined,
+      capacity: quotaBytes !== undefined,
     };
   }
 
@@ -102,7 +99,7 @@ class S3Store implements BlobStore {
 
   async put(name: string, options: PutOptions = {}): Promise<ByteSink> {
     checkBlobName(name);
-    const plan = planParts(LIMITS, this.#settings.upload, options, name);
+    const plan = planParts(this.#limits, this.#settings.upload, options, name);
     await this.#refuseFull(name, options.expectedSize ?? 0);
     const ifAbsent = options.ifAbsent ?? false;
     const target = s3Target(this.#connection, name, { ifAbsent, conditional: ifAbsent && (await this.#isConditional()) });
