@@ -9,6 +9,7 @@ import { imageBombs } from './image-bombs.ts';
 import { imageNames } from './image-names.ts';
 import { images } from './images.ts';
 import { kills } from './kills.ts';
+import { objectFaults } from './object-faults.ts';
 import { power } from './power.ts';
 import { rot } from './rot.ts';
 import { systemFaults } from './system-faults.ts';
@@ -21,6 +22,7 @@ export const CAMPAIGNS: readonly Campaign[] = [
   fullDisk,
   systemFaults,
   databaseFaults,
+  objectFaults,
   images,
   power,
   rot,

@@ -59,8 +59,10 @@ export function chainReader({ name, size, clusterSize, layers, view }: ChainOfLa
   const sameSize = layers.every((layer) => layer.size === layers[0]?.size);
   const involved = async (range: ByteRange): Promise<readonly LazyLayer[]> => {
     if (!sameSize) return layers;
-    const deciders = (await view.range(Math.floor(range.offset / rangeBytes)))?.deciders ?? [];
-    const numbers = new Set(deciders);
+    const index = Math.floor(range.offset / rangeBytes);
+    const first = Math.floor((range.offset - index * rangeBytes) / clusterSize);
+    const last = Math.ceil((range.offset + range.length - index * rangeBytes) / clusterSize);
+    const numbers = new Set((await view.range(index))?.deciders.subarray(first, last));
     const found = layers.filter((_, index) => numbers.has(index + 1));
     if (found.length > 1 && found.length <= MOST_WARMED) await gather(found, (layer) => warm(layer, range));
     return found;

@@ -13,7 +13,8 @@ import { ancestors } from './chain-rules.ts';
 import { ChainView } from './chain-view.ts';
 import { DigestsReader } from './digests-reader.ts';
 import { isStoreFault, readDiskFolder, readSidecar } from './disk-folder.ts';
-import { type DiskPlace, diskFolder, imageFile, parseFileName } from './layout.ts';
+import { type DiskPlace, digestsFile, diskFolder, imageFile, parseFileName } from './layout.ts';
+import { type AheadStore, openAhead } from './open-ahead.ts';
 import type { RepositoryContext } from './repository-context.ts';
 import type { Sidecar } from './sidecar-fields.ts';
 
@@ -37,31 +38,49 @@ export async function openBackup(
   backupId: string,
   hint?: readonly string[],
 ): Promise<OpenedBackup> {
+  const ahead = openAhead(context.store);
   try {
-    const chain = await readChain(context, place, backupId, hint);
-    return await openChain(context, chain);
+    const near = { ...context, store: ahead.store };
+    return await openChain(near, await readChain(near, ahead, { place, backupId, hint }));
   } catch (error) {
     // Whatever it is, a look at the whole folder names it best; only a store that does not answer is not asked twice.
     if (!(error instanceof ChainkeepError) || isStoreFault(error)) throw error;
+  } finally {
+    await ahead.close();
   }
   return openFromFolder(context, place, backupId);
+}
+
+interface WantedChain {
+  readonly place: DiskPlace;
+  readonly backupId: string;
+  readonly hint: readonly string[] | undefined;
+}
+
+/** Names of files are made of ids: what will be needed is asked for together with the sidecars. The record is of the first generation unless merged. */
+function beginFiles(ahead: AheadStore, place: DiskPlace, ids: readonly string[]): void {
+  const folder = diskFolder(place);
+  const sorted = ids.toSorted();
+  const edges = new Set([...sorted.slice(0, EDGE), ...sorted.slice(-EDGE)]);
+  ahead.begin(ids.map((id) => folder + digestsFile(id, 1)));
+  ahead.begin([...edges].map((id) => folder + imageFile(id)));
 }
 
 /** The chain by as few sidecars as possible: those of the hint, or those between the full and the backup, whose ids are in the order of time. */
 async function readChain(
   { store, blake3 }: RepositoryContext,
-  place: DiskPlace,
-  backupId: string,
-  hint: readonly string[] | undefined,
+  ahead: AheadStore,
+  { place, backupId, hint }: WantedChain,
 ): Promise<readonly Sidecar[]> {
-  if (hint) {
-    const sidecars = await gather([...new Set([backupId, ...hint])], (id) => readSidecar(store, blake3, place, id));
-    return chainOf(backupId, sidecars);
-  }
+  const readAll = (ids: readonly string[]): Promise<Sidecar[]> => {
+    const reading = gather(ids, (id) => readSidecar(store, blake3, place, id));
+    if (ids.length <= MOST_OPENED_AHEAD) beginFiles(ahead, place, hint ? ids : [...ids, backupId]);
+    return reading;
+  };
+  if (hint) return chainOf(backupId, await readAll([...new Set([backupId, ...hint])]));
   const [sidecar, ids] = await Promise.all([readSidecar(store, blake3, place, backupId), listIds(store, place)]);
-  const between = ids.filter((id) => id >= sidecar.chain_id && id < backupId);
-  const older = sidecar.backup_type === 'full' ? [] : await gather(between, (id) => readSidecar(store, blake3, place, id));
-  return chainOf(backupId, [sidecar, ...older]);
+  const between = sidecar.backup_type === 'full' ? [] : ids.filter((id) => id >= sidecar.chain_id && id < backupId);
+  return chainOf(backupId, [sidecar, ...(await readAll(between))]);
 }
 
 function chainOf(backupId: string, sidecars: readonly Sidecar[]): readonly Sidecar[] {
@@ -99,6 +118,8 @@ async function openFromFolder(context: RepositoryContext, place: DiskPlace, back
 
 /** Images of a short chain that are opened at once, beside the digests; of a longer one only those that are needed are. */
 const MOST_OPENED_AHEAD = 16;
+/** Of those, where every open costs: the newest and the oldest, which hold most of what is read. */
+const EDGE = 4;
 
 async function openChain(context: RepositoryContext, chain: readonly Sidecar[]): Promise<OpenedBackup> {
   const [sidecar] = chain;
@@ -110,7 +131,7 @@ async function openChain(context: RepositoryContext, chain: readonly Sidecar[]):
   const digests: DigestsReader[] = [];
   const close = (): Promise<void> => closeAll([...layers, ...digests]);
   try {
-    const ahead = chain.length <= MOST_OPENED_AHEAD ? layers : layers.slice(0, 1);
+    const ahead = layers.filter((_, depth) => isOpenedAhead(context, depth, chain.length));
     const reading = openDigests(context, chain).then((readers) => digests.push(...readers));
     const outcomes = await Promise.allSettled([reading, ...ahead.map((layer) => layer.open())]);
     const failed = outcomes.find((outcome) => outcome.status === 'rejected');
@@ -123,6 +144,11 @@ async function openChain(context: RepositoryContext, chain: readonly Sidecar[]):
   const { total_bytes: size, qcow2 } = sidecar;
   const disk = chainReader({ name: `backup ${sidecar.backup_id}`, size, clusterSize: qcow2.cluster_size, layers, view });
   return { sidecar, chain, reader: { ...disk, close }, view, close };
+}
+
+function isOpenedAhead({ store }: RepositoryContext, depth: number, length: number): boolean {
+  if (length > MOST_OPENED_AHEAD) return depth === 0;
+  return !store.capabilities.costlyReads || depth < EDGE || depth >= length - EDGE;
 }
 
 async function closeAll(open: readonly { close(): Promise<void> }[]): Promise<void> {

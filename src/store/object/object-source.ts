@@ -21,7 +21,9 @@ const MOST_RUN = 4 * 2 ** 20;
 const MOST_SPAN = 16 * 2 ** 20;
 const FIRST_WINDOW = 2 ** 20;
 const MOST_WINDOW = 32 * 2 ** 20;
-/** Several workers read in turn: a read this many blocks around the last one, or two of its own lengths, still goes on in sequence. */
+/** Reads one behind the other, without a gap, before anything is read ahead. */
+const STREAK = 3;
+/** Several workers read in turn, and skip what they do not need: once in sequence, this many blocks, or two lengths of the read, are no jump. */
 const NEAR_BLOCKS = 8;
 
 class ObjectSource implements ByteSource {
@@ -105,12 +107,12 @@ class ObjectSource implements ByteSource {
   }
 
   #lookAhead(first: number, last: number): void {
-    const near = Math.max(NEAR_BLOCKS, 2 * (last - first + 1));
+    const near = this.#streak < STREAK ? 1 : Math.max(NEAR_BLOCKS, 2 * (last - first + 1));
     const isNear = Math.abs(first - this.#expected) <= near;
-    if (isNear && last < this.#expected) return; // another worker, a little behind
+    if (isNear && last < this.#expected) return; // another worker, a little behind, or the same block again
     this.#streak = isNear ? this.#streak + 1 : 0;
     this.#expected = last + 1;
-    if (this.#streak < 2) {
+    if (this.#streak < STREAK) {
       this.#window = 0;
       this.#cache.leaveStream(this);
       return;
