@@ -1,7 +1,7 @@
 // How the tests run. Which files are left out (long ones, and those whose tools are missing) is decided in test/left-out.ts.
 
 import { defineConfig, type TestProjectInlineConfiguration } from 'vitest/config';
-import { hasMariadb, leftOutFiles } from './test/left-out.ts';
+import { hasMariadb, hasRgw, leftOutFiles } from './test/left-out.ts';
 
 /** Run once more with MariaDB as the database. */
 const ON_BOTH_DATABASES = [
@@ -25,6 +25,14 @@ const MARIADB = {
   },
 } satisfies TestProjectInlineConfiguration;
 
+/** Files that need a server for S3. */
+const ON_S3 = ['test/store/s3/**/*.test.ts', 'test/flow/s3-*.test.ts', 'test/prove/object-faults*.test.ts'];
+
+const S3 = {
+  extends: true,
+  test: { name: 'on S3', include: ON_S3, exclude: leftOutFiles(), globalSetup: ['test/servers/rgw-setup.ts'] },
+} satisfies TestProjectInlineConfiguration;
+
 export default defineConfig({
   test: {
     pool: 'forks',
@@ -37,12 +45,13 @@ export default defineConfig({
         test: {
           name: 'all',
           include: ['test/**/*.test.ts'],
-          exclude: [...leftOutFiles(), ...ONLY_MARIADB],
+          exclude: [...leftOutFiles(), ...ONLY_MARIADB, ...ON_S3],
           // What the tests start runs much slower while it is measured; once is enough, not again on the other database.
           setupFiles: process.env.CHAINKEEP_CHILD_COVERAGE ? ['test/child-coverage.ts'] : [],
         },
       },
       ...(hasMariadb() ? [MARIADB] : []),
+      ...(hasRgw() ? [S3] : []),
     ],
     coverage: {
       provider: 'v8',

@@ -10,6 +10,7 @@ import { imageBombs } from './image-bombs.ts';
 import { imageNames } from './image-names.ts';
 import { images } from './images.ts';
 import { kills } from './kills.ts';
+import { objectFaults } from './object-faults.ts';
 import { power } from './power.ts';
 import { rot } from './rot.ts';
 import { systemFaults } from './system-faults.ts';
@@ -23,6 +24,7 @@ export const CAMPAIGNS: readonly Campaign[] = [
   systemFaults,
   databaseFaults,
   embeddedFaults,
+  objectFaults,
   images,
   power,
   rot,

@@ -50,6 +50,13 @@ export function hasMariadb(): boolean {
   return (process.env.CHAINKEEP_TEST_MARIADB_URL ?? '') !== '' || (isOnThisMachine('mariadbd') && isOnThisMachine('mariadb-install-db'));
 }
 
+const CEPH = ['radosgw', 'radosgw-admin', 'ceph', 'ceph-mon', 'ceph-osd', 'ceph-authtool', 'monmaptool'];
+
+/** Is there a server for S3 to start, or one that was given? */
+export function hasRgw(): boolean {
+  return (process.env.CHAINKEEP_TEST_S3_URL ?? '') !== '' || CEPH.every(isOnThisMachine);
+}
+
 /** What vitest's `exclude` gets. */
 export function leftOutFiles(): string[] {
   const long = process.env.CHAINKEEP_TEST_ALL ? [] : ['test/**/*.long.test.ts'];

@@ -1,6 +1,7 @@
 // What a restore point reads as, cluster by cluster, by the record of its digests: down a chain the newest entry wins.
 
 import { DIGEST_BYTES } from '../plumbing/blake3.ts';
+import { gather } from '../plumbing/gather.ts';
 import { type ExpectedRange, type ExpectedView, RANGE_CLUSTERS } from '../transfer/expected-view.ts';
 import { CLUSTER } from '../transfer/unit.ts';
 import { RECORD, RECORD_BYTES } from './digests-format.ts';
@@ -88,8 +89,8 @@ export class ChainView implements ExpectedView {
 
   async #load(index: number): Promise<ViewRange | undefined> {
     let range: ViewRange | undefined;
-    for (const [position, reader] of this.#readers.entries()) {
-      const section = await reader.section(index);
+    const sections = await gather(this.#readers, (reader) => reader.section(index));
+    for (const [position, section] of sections.entries()) {
       if (!section) continue;
       range ??= new ViewRange();
       range.addBelow(section, position + 1);

@@ -9,6 +9,7 @@ import { CLUSTER_CODEC_URL } from '../qcow2/cluster-codec-url.ts';
 import { encodeChainkeepExtension } from '../qcow2/header-extensions.ts';
 import { ImageBuilder } from '../qcow2/image-builder.ts';
 import { DEFAULT_CLUSTER_SIZE, type ImageLayout, planLayout } from '../qcow2/image-layout.ts';
+import { planUpload } from '../store/object/part-plan.ts';
 import { NOTHING_EXPECTED } from '../transfer/expected-view.ts';
 import { planUnits, SourceTable } from '../transfer/plan-units.ts';
 import { runTransfer, unitBytesFor } from '../transfer/run-transfer.ts';
@@ -60,6 +61,8 @@ export interface BackupPlan {
   /** Bytes that its image, and its image and digests together, can have at most. */
   readonly mostBytes: number;
   readonly mostStoredBytes: number;
+  /** There where the parts of so large an image need more memory than the repository's settings give them: bytes. */
+  readonly uploadMemory?: number;
   readonly startedAt: number;
 }
 
@@ -89,14 +92,18 @@ export async function planBackup(context: RepositoryContext, request: BackupRequ
   const clusterSize = chain[0]?.qcow2.cluster_size ?? request.clusterSize ?? DEFAULT_CLUSTER_SIZE;
   const layout = planLayout(request.reader.size, clusterSize);
   const most = await mostBytes(request.reader, layout, chain.length === 0);
+  const backupId = newId(context.clock, newestId(folder));
+  const { capabilities } = context.store;
+  const upload = planUpload(capabilities, { mostBytes: most.image, headLength: layout.headLength }, imageFile(backupId));
   return {
-    backupId: newId(context.clock, newestId(folder)),
+    backupId,
     type: choice.type,
     reason: choice.reason,
     chain,
     layout,
     mostBytes: most.image,
     mostStoredBytes: most.image + most.digests,
+    ...(upload && upload.memory > (capabilities.upload?.memory ?? 0) && { uploadMemory: upload.memory }),
     startedAt: context.clock.now(),
   };
 }

@@ -23,7 +23,7 @@ export interface DiskFolder {
 }
 
 /** Sidecars that are read at the same time: each is small, and a store far away takes its time for each. */
-const READ_AHEAD = 8;
+const READ_AHEAD = 16;
 
 export async function readDiskFolder(store: BlobStore, blake3: Blake3, place: DiskPlace): Promise<DiskFolder> {
   const listed: BlobInfo[] = [];
@@ -112,6 +112,7 @@ function findMissingFile(
   return new ChainkeepError('CHAIN_CORRUPT', `the digests of backup ${sidecar.backup_id} are missing`, { advice, context });
 }
 
-function isStoreFault(error: ChainkeepError): boolean {
+/** The store failed, and what it keeps may be as good as ever. */
+export function isStoreFault(error: ChainkeepError): boolean {
   return isChainkeepError(error, 'STORE_FAILED') || isChainkeepError(error, 'REPOSITORY_OFFLINE');
 }

@@ -2,16 +2,19 @@
 // Chains are resolved by sidecar ids alone; what an image says of itself must fit, or it is corruption.
 
 import type { DiskReader } from '../disk/disk-reader.ts';
-import { overlay } from '../disk/overlay.ts';
 import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
+import { gather } from '../plumbing/gather.ts';
 import { CHAINKEEP_EXTENSION, parseChainkeepExtension } from '../qcow2/header-extensions.ts';
 import { openQcow2, type Qcow2Image } from '../qcow2/image.ts';
 import { createTableCache, type TableCache } from '../qcow2/table-cache.ts';
+import type { BlobStore } from '../store/blob-store.ts';
+import { chainReader, lazyLayer } from './chain-reader.ts';
 import { ancestors } from './chain-rules.ts';
 import { ChainView } from './chain-view.ts';
 import { DigestsReader } from './digests-reader.ts';
-import { readDiskFolder } from './disk-folder.ts';
-import { type DiskPlace, diskFolder, imageFile } from './layout.ts';
+import { isStoreFault, readDiskFolder, readSidecar } from './disk-folder.ts';
+import { type DiskPlace, digestsFile, diskFolder, imageFile, parseFileName } from './layout.ts';
+import { type AheadStore, openAhead } from './open-ahead.ts';
 import type { RepositoryContext } from './repository-context.ts';
 import type { Sidecar } from './sidecar-fields.ts';
 
@@ -25,7 +28,76 @@ export interface OpenedBackup {
   close(): Promise<void>;
 }
 
-export async function openBackup(context: RepositoryContext, place: DiskPlace, backupId: string): Promise<OpenedBackup> {
+/**
+ * `hint`: ids of the backups it stands on as somebody remembers them, in any order, itself included; a wrong hint costs time, and nothing else.
+ * With one, no listing is needed. BACKUP_NOT_FOUND, or what is wrong with the chain.
+ */
+export async function openBackup(
+  context: RepositoryContext,
+  place: DiskPlace,
+  backupId: string,
+  hint?: readonly string[],
+): Promise<OpenedBackup> {
+  const ahead = openAhead(context.store);
+  try {
+    const near = { ...context, store: ahead.store };
+    return await openChain(near, await readChain(near, ahead, { place, backupId, hint }));
+  } catch (error) {
+    // Whatever it is, a look at the whole folder names it best; only a store that does not answer is not asked twice.
+    if (!(error instanceof ChainkeepError) || isStoreFault(error)) throw error;
+  } finally {
+    await ahead.close();
+  }
+  return openFromFolder(context, place, backupId);
+}
+
+interface WantedChain {
+  readonly place: DiskPlace;
+  readonly backupId: string;
+  readonly hint: readonly string[] | undefined;
+}
+
+/** Names of files are made of ids: what will be needed is asked for together with the sidecars. The record is of the first generation unless merged. */
+function beginFiles(ahead: AheadStore, place: DiskPlace, ids: readonly string[]): void {
+  const folder = diskFolder(place);
+  const sorted = ids.toSorted();
+  const edges = new Set([...sorted.slice(0, EDGE), ...sorted.slice(-EDGE)]);
+  ahead.begin(ids.map((id) => folder + digestsFile(id, 1)));
+  ahead.begin([...edges].map((id) => folder + imageFile(id)));
+}
+
+/** The chain by as few sidecars as possible: those of the hint, or those between the full and the backup, whose ids are in the order of time. */
+async function readChain(
+  { store, blake3 }: RepositoryContext,
+  ahead: AheadStore,
+  { place, backupId, hint }: WantedChain,
+): Promise<readonly Sidecar[]> {
+  const readAll = (ids: readonly string[]): Promise<Sidecar[]> => {
+    const reading = gather(ids, (id) => readSidecar(store, blake3, place, id));
+    if (ids.length <= MOST_OPENED_AHEAD) beginFiles(ahead, place, hint ? ids : [...ids, backupId]);
+    return reading;
+  };
+  if (hint) return chainOf(backupId, await readAll([...new Set([backupId, ...hint])]));
+  const [sidecar, ids] = await Promise.all([readSidecar(store, blake3, place, backupId), listIds(store, place)]);
+  const between = sidecar.backup_type === 'full' ? [] : ids.filter((id) => id >= sidecar.chain_id && id < backupId);
+  return chainOf(backupId, [sidecar, ...(await readAll(between))]);
+}
+
+function chainOf(backupId: string, sidecars: readonly Sidecar[]): readonly Sidecar[] {
+  const sidecar = sidecars.find((candidate) => candidate.backup_id === backupId);
+  return sidecar ? ancestors(sidecar, sidecars) : [];
+}
+
+async function listIds(store: BlobStore, place: DiskPlace): Promise<readonly string[]> {
+  const ids: string[] = [];
+  for await (const { name } of store.list(diskFolder(place))) {
+    const file = parseFileName(name);
+    if (file?.kind === 'sidecar') ids.push(file.backupId);
+  }
+  return ids;
+}
+
+async function openFromFolder(context: RepositoryContext, place: DiskPlace, backupId: string): Promise<OpenedBackup> {
   const folder = await readDiskFolder(context.store, context.blake3, place);
   const sidecar = folder.sidecars.find((candidate) => candidate.backup_id === backupId);
   if (!sidecar) {
@@ -44,42 +116,52 @@ export async function openBackup(context: RepositoryContext, place: DiskPlace, b
   return openChain(context, chain);
 }
 
+/** Images of a short chain that are opened at once, beside the digests; of a longer one only those that are needed are. */
+const MOST_OPENED_AHEAD = 16;
+/** Of those, where every open costs: the newest and the oldest, which hold most of what is read. */
+const EDGE = 4;
+
 async function openChain(context: RepositoryContext, chain: readonly Sidecar[]): Promise<OpenedBackup> {
   const [sidecar] = chain;
   if (!sidecar) throw new ChainkeepError('INTERNAL', 'internal error: a chain without a backup');
-  const digests = await openDigests(context, chain);
-  const images: Qcow2Image[] = [];
   const cache = createTableCache();
-  const close = async (): Promise<void> => {
-    await Promise.all([...images, ...digests].map((open) => open.close()));
-  };
+  const layers = chain.map((member) =>
+    lazyLayer(imageFile(member.backup_id), member.qcow2.virtual_size, () => openImage(context, member, cache)),
+  );
+  const digests: DigestsReader[] = [];
+  const close = (): Promise<void> => closeAll([...layers, ...digests]);
   try {
-    for (const member of chain) images.push(await openImage(context, member, cache));
+    const ahead = layers.filter((_, depth) => isOpenedAhead(context, depth, chain.length));
+    const reading = openDigests(context, chain).then((readers) => digests.push(...readers));
+    const outcomes = await Promise.allSettled([reading, ...ahead.map((layer) => layer.open())]);
+    const failed = outcomes.find((outcome) => outcome.status === 'rejected');
+    if (failed) throw failed.reason;
   } catch (error) {
     await close();
     throw error;
   }
-  const disk = overlay(images);
-  const reader: DiskReader = {
-    size: sidecar.total_bytes,
-    name: `backup ${sidecar.backup_id}`,
-    extents: (range) => disk.extents(range),
-    read: (buffer, offset) => disk.read(buffer, offset),
-    close,
-  };
-  return { sidecar, chain, reader, view: new ChainView(digests), close };
+  const view = new ChainView(digests);
+  const { total_bytes: size, qcow2 } = sidecar;
+  const disk = chainReader({ name: `backup ${sidecar.backup_id}`, size, clusterSize: qcow2.cluster_size, layers, view });
+  return { sidecar, chain, reader: { ...disk, close }, view, close };
+}
+
+function isOpenedAhead({ store }: RepositoryContext, depth: number, length: number): boolean {
+  if (length > MOST_OPENED_AHEAD) return depth === 0;
+  return !store.capabilities.costlyReads || depth < EDGE || depth >= length - EDGE;
+}
+
+async function closeAll(open: readonly { close(): Promise<void> }[]): Promise<void> {
+  await Promise.all(open.map((one) => one.close()));
 }
 
 /** The digests of each backup, in the order given; all are closed again when one cannot be opened. */
 export async function openDigests(context: RepositoryContext, backups: readonly Sidecar[]): Promise<DigestsReader[]> {
-  const readers: DigestsReader[] = [];
-  try {
-    for (const sidecar of backups) readers.push(await openBackupDigests(context, sidecar));
-    return readers;
-  } catch (error) {
-    await Promise.all(readers.map((reader) => reader.close()));
-    throw error;
-  }
+  return gather(
+    backups,
+    (sidecar) => openBackupDigests(context, sidecar),
+    (reader) => reader.close(),
+  );
 }
 
 export async function openBackupDigests(context: RepositoryContext, sidecar: Sidecar): Promise<DigestsReader> {

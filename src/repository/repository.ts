@@ -19,7 +19,7 @@ import { type OpenedBackup, openBackup } from './open-backup.ts';
 import type { KnownProtection } from './refuse-protected.ts';
 import type { RepositoryContext } from './repository-context.ts';
 import { openLocks, type RepositoryLocks, timeOfClocks } from './repository-locks.ts';
-import { type RepositorySurvey, type ScannedDisk, scanDisk, surveyRepository } from './scan-disk.ts';
+import { type ListedDisk, type RepositorySurvey, type ScannedDisk, scanDisk, surveyRepository, walkDisks } from './scan-disk.ts';
 import type { Sidecar } from './sidecar-fields.ts';
 import { type VerifiedBackup, verifyDisk } from './verify-disk.ts';
 import type { VerifyRun } from './verify-image.ts';
@@ -51,11 +51,14 @@ export interface Repository {
   /** What lies in the folder of a disk: backups, damage, rubbish. */
   readDisk(place: DiskPlace): Promise<DiskFolder>;
   listDisks(): Promise<readonly DiskPlace[]>;
+  /** Every disk with everything in its folder, out of one listing; for looks that are over before it is stale. */
+  walkDisks(): AsyncIterable<ListedDisk>;
   /** What there is to scan. */
   survey(): Promise<RepositorySurvey>;
   /** Like `readDisk`, with how the backups stand on each other, and what protects them. */
   scanDisk(place: DiskPlace): Promise<ScannedDisk>;
-  openBackup(place: DiskPlace, backupId: string): Promise<OpenedBackup>;
+  /** `hint`: ids of the backups it stands on, where they are known; saves a listing. */
+  openBackup(place: DiskPlace, backupId: string, hint?: readonly string[]): Promise<OpenedBackup>;
   verifyDisk(place: DiskPlace, run: VerifyRun, only?: readonly string[]): AsyncIterable<VerifiedBackup>;
   planDelete(place: DiskPlace, backupId: string, known?: KnownProtection): Promise<DeletePlan>;
   runDelete(plan: DeletePlan, guard: Guard): Promise<void>;
@@ -93,9 +96,10 @@ export async function openRepository(options: RepositoryOptions): Promise<Reposi
     hasBackup: async (place, backupId) => (await store.stat(diskFolder(place) + sidecarFile(backupId))) !== undefined,
     readDisk: (place) => readDiskFolder(store, blake3, place),
     listDisks: () => listDisks(store),
+    walkDisks: () => walkDisks(store),
     survey: () => surveyRepository(store),
     scanDisk: (place) => scanDisk(store, blake3, place),
-    openBackup: (place, backupId) => openBackup(context, place, backupId),
+    openBackup: (place, backupId, hint) => openBackup(context, place, backupId, hint),
     verifyDisk: (place, run, only) => verifyDisk(context, place, run, only),
     planDelete: (place, backupId, known) => planDelete(context, place, backupId, known),
     runDelete: (plan, guard) => runDelete(context, plan, guard),

@@ -6,7 +6,7 @@ import type { ChainkeepError } from '../plumbing/errors.ts';
 import type { BlobInfo, BlobStore } from '../store/blob-store.ts';
 import { chainFaults } from './chain-rules.ts';
 import { type DiskFolder, readListedFolder } from './disk-folder.ts';
-import { type DiskPlace, diskFolder, isOurs, parseFileName, parseProtectionName } from './layout.ts';
+import { type DiskPlace, diskFolder, EVERY_DISK, isOurs, parseFileName, parseProtectionName } from './layout.ts';
 import { type Protection, readProtections } from './protection.ts';
 
 export interface RepositorySurvey {
@@ -44,6 +44,28 @@ export async function surveyRepository(store: BlobStore): Promise<RepositorySurv
     if (otherNames.length < MOST_OTHER_NAMES) otherNames.push(name);
   }
   return { places: [...places.values()], sidecarBytes, otherFiles, otherNames };
+}
+
+export interface ListedDisk {
+  readonly place: DiskPlace;
+  readonly listed: readonly BlobInfo[];
+}
+
+/** A listing is sorted, so the files of a folder follow each other. */
+export async function* walkDisks(store: BlobStore): AsyncGenerator<ListedDisk> {
+  let place: DiskPlace | undefined;
+  let listed: BlobInfo[] = [];
+  for await (const info of store.list(EVERY_DISK)) {
+    const next = (parseFileName(info.name) ?? parseProtectionName(info.name))?.place;
+    if (!next) continue;
+    if (place && diskFolder(next) !== diskFolder(place)) {
+      yield { place, listed };
+      listed = [];
+    }
+    place = next;
+    listed.push(info);
+  }
+  if (place) yield { place, listed };
 }
 
 export async function scanDisk(store: BlobStore, blake3: Blake3, place: DiskPlace): Promise<ScannedDisk> {

@@ -6,6 +6,7 @@ import { CLUSTER_CODEC_URL } from '../qcow2/cluster-codec-url.ts';
 import type { Qcow2Image } from '../qcow2/image.ts';
 import { readStructure } from '../qcow2/read-structure.ts';
 import { UsedBytes, WINDOW_CLUSTERS } from '../qcow2/used-bytes.ts';
+import type { BlobInfo } from '../store/blob-store.ts';
 import { planUnits, SourceTable, type UnitPlan } from '../transfer/plan-units.ts';
 import { runTransfer, unitBytesFor } from '../transfer/run-transfer.ts';
 import { OUTCOME, PIECE, PIECE_NUMBERS, type Unit, type UnitResult } from '../transfer/unit.ts';
@@ -32,6 +33,8 @@ export interface VerifyRun {
   /** Is called around the reading of each backup. */
   readonly whileReading?: <T>(backupId: string, work: () => Promise<T>) => Promise<T>;
   readonly onProgress?: (done: number) => void;
+  /** Everything in the folder of the disk, where it was listed a moment ago. */
+  readonly listed?: readonly BlobInfo[];
 }
 
 export interface VerifiedImage {

@@ -2,6 +2,7 @@
 
 import type { ByteSink } from '../plumbing/byte-sink.ts';
 import type { ByteSource } from '../plumbing/byte-source.ts';
+import type { UploadSettings } from './object/part-plan.ts';
 
 /** What a store can do, as data; nobody asks which kind it is. */
 export interface StoreCapabilities {
@@ -23,6 +24,10 @@ export interface StoreCapabilities {
   readonly maxBlobSize: number;
   readonly maxParts?: number;
   readonly equalParts?: boolean;
+  /** There where blobs are sent in parts: how large they are, and what they may take in memory; see `planParts`. */
+  readonly upload?: { readonly minPartSize: number; readonly maxPartSize: number } & UploadSettings;
+  /** Every read is a request with its delay and its price: a quick look keeps to listings and sidecars. */
+  readonly costlyReads?: boolean;
   /** The store has a clock of its own (`stat` times come from it). */
   readonly clock: boolean;
   readonly capacity: boolean;
@@ -45,13 +50,6 @@ export interface PutOptions {
   readonly expectedSize?: number;
   /** Upper bound of what the blob can become, where it is known: a store plans its part sizes by it, and refuses at once with BLOB_TOO_LARGE what it cannot hold. */
   readonly mostBytes?: number;
-}
-
-export interface BlobProtection {
-  /** Milliseconds since 1970: not before this may the blob be changed, replaced or deleted. Never shortened: an earlier date than the present one changes nothing. */
-  readonly until?: number;
-  /** A hold without an end: set or lifted. Left out: as it is. */
-  readonly hold?: boolean;
 }
 
 export interface BlobProtection {

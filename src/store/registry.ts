@@ -12,12 +12,7 @@ const KINDS: Readonly<Record<StoreType, () => Promise<StoreKind>>> = {
   nfs: async () => plannedKind({ type: 'nfs', loadConfigSchema: async () => (await import('./mounted/nfs-config.ts')).nfsConfigSchema }),
   cifs: async () => plannedKind({ type: 'cifs', loadConfigSchema: loadCifsSchema }),
   smb: async () => plannedKind({ type: 'smb', loadConfigSchema: loadCifsSchema }),
-  s3: async () =>
-    plannedKind({
-      type: 's3',
-      lock: { type: 's3_object_lock', setting: 'use_object_lock' },
-      loadConfigSchema: async () => (await import('./s3/s3-config.ts')).s3ConfigSchema,
-    }),
+  s3: async () => (await import('./s3/s3-kind.ts')).s3Kind,
   azure: async () =>
     plannedKind({
       type: 'azure',

@@ -8,7 +8,17 @@ import { type Logger, silentLogger } from '../../plumbing/logger.ts';
 import { DEFAULT_CLUSTER_SIZE, planLayout } from '../../qcow2/image-layout.ts';
 import { chooseParent } from '../../repository/chain-rules.ts';
 import type { BackupPlan } from '../../repository/create-backup.ts';
-import { checkInput, closeDisks, type Disk, newVm, openDisks, type RepositoryChoice, type Run, type VmIdentity } from './backup.ts';
+import {
+  checkInput,
+  closeDisks,
+  type Disk,
+  memoryNotice,
+  newVm,
+  openDisks,
+  type RepositoryChoice,
+  type Run,
+  type VmIdentity,
+} from './backup.ts';
 import { requestFor } from './backup-request.ts';
 import { estimateOf } from './backup-room.ts';
 import type { JobEnvironment } from './job-environment.ts';
@@ -29,14 +39,19 @@ export async function planBackupOnly(
       ? planIn({ environment, row: choice.row, input, context, restorePointId: 'dry-run' }, logger)
       : planAlone(environment, input);
     const outcomes: BackupOutcome[] = [];
-    for (const disk of disks) outcomes.push(outcomeOf(disk, await plan(disk), context, choice));
+    for (const disk of disks) {
+      const planned = await plan(disk);
+      const memory = memoryNotice(planned);
+      if (memory !== undefined) watch.onNotice?.(memory);
+      outcomes.push(outcomeOf(disk, planned, context, choice));
+    }
     return outcomes;
   } finally {
     await closeDisks(disks);
   }
 }
 
-type Planned = Pick<BackupPlan, 'backupId' | 'type' | 'chain'>;
+type Planned = Pick<BackupPlan, 'backupId' | 'type' | 'chain' | 'uploadMemory' | 'mostBytes'>;
 
 /** Also whether there is room, at this moment; a plan reserves nothing. */
 function planIn(run: Run, logger: Logger): (disk: Disk) => Promise<Planned> {
@@ -60,7 +75,7 @@ function planAlone({ clock }: JobEnvironment, input: BackupInput): (disk: Disk) 
   return async ({ source }) => {
     const totalBytes = source.reader.size;
     planLayout(totalBytes, input.cluster_size ?? DEFAULT_CLUSTER_SIZE);
-    return { backupId: newId(clock), type: chooseParent({ type: input.type, totalBytes }, []).type, chain: [] };
+    return { backupId: newId(clock), type: chooseParent({ type: input.type, totalBytes }, []).type, chain: [], mostBytes: totalBytes };
   };
 }
 

@@ -208,6 +208,15 @@ async function transfer(run: Run, repository: Repository, { request, plan, guard
 function say({ input }: Run, plan: BackupPlan, job: JobContext): void {
   const level = input.type !== 'full' && plan.type === 'full' && plan.reason.includes('new chain') ? 'warn' : 'info';
   job.logger.log(level, `${plan.type} backup ${plan.backupId}: ${plan.reason}`, { backup_id: plan.backupId });
+  const memory = memoryNotice(plan);
+  if (memory !== undefined) job.logger.log('warn', memory, { backup_id: plan.backupId, memory_bytes: plan.uploadMemory });
+}
+
+/** The store takes only so many parts, so those of a very large image are large. */
+export function memoryNotice({ uploadMemory, mostBytes }: Pick<BackupPlan, 'uploadMemory' | 'mostBytes'>): string | undefined {
+  if (uploadMemory === undefined) return undefined;
+  const mib = (bytes: number): string => `${Math.ceil(bytes / 2 ** 20)} MiB`;
+  return `an image of up to ${mib(mostBytes)} is sent in parts that need ${mib(uploadMemory)} of memory`;
 }
 
 async function enterPlan(

@@ -38,7 +38,7 @@ export async function restore(
   const began = environment.clock.monotonic();
   if (input.dry_run) {
     const { repository } = await environment.repositories.openRepository(row, silentLogger);
-    const opened = await openKnown(repository, backup);
+    const opened = await openKnown(repository, backup, chain);
     await opened.close();
     await repository.close();
     return outcome(null, opened, target, { bytesRead: 0, bytesWritten: 0 }, 0);
@@ -50,10 +50,10 @@ export async function restore(
     metadata: { repository_id: row.id, backup_id: backup.id, target },
   };
   const { jobId, result } = await runJob(environment, spec, watch, (job) =>
-    withReading(environment.catalog, readingOf(environment, row.id, chain, job), async () => {
+    withReading(environment.catalog, readingOf(environment, row.id, chain.ids, job), async () => {
       const { repository } = await environment.repositories.openRepository(row, job.logger, job.signal);
       try {
-        const opened = await job.step('open', () => openKnown(repository, backup));
+        const opened = await job.step('open', () => openKnown(repository, backup, chain));
         try {
           const bytes = await job.step('transfer', async () => {
             // A kill leaves the partial file; whoever settles this job removes it.
@@ -77,8 +77,8 @@ export async function restore(
 }
 
 /** Throws CHAIN_CORRUPT for a backup that is good and not the one that was taken. */
-async function openKnown(repository: Repository, backup: BackupJob): Promise<OpenedBackup> {
-  const opened = await repository.openBackup({ vmContextId: backup.vm_context_id, diskId: backup.disk_id }, backup.id);
+async function openKnown(repository: Repository, backup: BackupJob, { path }: KnownChain): Promise<OpenedBackup> {
+  const opened = await repository.openBackup({ vmContextId: backup.vm_context_id, diskId: backup.disk_id }, backup.id, path);
   const replaced = findReplaced(backup, opened.sidecar.content_root);
   if (!replaced) return opened;
   await opened.close();
@@ -86,11 +86,25 @@ async function openKnown(repository: Repository, backup: BackupJob): Promise<Ope
 }
 
 /** All backups that are read, as far as the catalog knows them: those of the chain that are not younger. */
-async function chainInCatalog({ catalog }: JobEnvironment, backup: BackupJob): Promise<readonly string[]> {
+async function chainInCatalog({ catalog }: JobEnvironment, backup: BackupJob): Promise<KnownChain> {
   const chainIds = backup.chain_id === null ? {} : { chainIds: [backup.chain_id] };
   const filter = { vmContextId: backup.vm_context_id, diskId: backup.disk_id, repositoryId: backup.repository_id, ...chainIds };
   const rows = await selectBackupJobs(catalog, { ...filter, statuses: ['completed'] });
-  return [...new Set([backup.id, ...rows.map((row) => row.id).filter((id) => id < backup.id)])];
+  const ids = [...new Set([backup.id, ...rows.map((row) => row.id).filter((id) => id < backup.id)])];
+  return { ids, path: pathToFull(backup, rows) };
+}
+
+interface KnownChain {
+  readonly ids: readonly string[];
+  /** Only those that the backup stands on, itself first. */
+  readonly path: readonly string[];
+}
+
+function pathToFull(backup: BackupJob, rows: readonly BackupJob[]): readonly string[] {
+  const parents = new Map(rows.map((row) => [row.id, row.parent_backup_id]));
+  const path = new Set([backup.id]);
+  for (let id = backup.parent_backup_id; id !== null && !path.has(id); id = parents.get(id) ?? null) path.add(id);
+  return [...path];
 }
 
 /** A file that was not finished is gone; a device has lost what it held and does not have the disk yet. */

@@ -13,8 +13,10 @@ import { withReading } from '../../control/reading.ts';
 import { isoTime } from '../../plumbing/clock.ts';
 import type { DiskPlace } from '../../repository/layout.ts';
 import type { Repository } from '../../repository/repository.ts';
+import type { ListedDisk } from '../../repository/scan-disk.ts';
 import type { NamedDamage, VerifiedBackup } from '../../repository/verify-disk.ts';
 import { damageOf } from '../../repository/verify-image.ts';
+import type { BlobInfo } from '../../store/blob-store.ts';
 import { startWorkersAhead } from '../../transfer/idle-workers.ts';
 import type { JobContext } from '../job.ts';
 import { runJob } from '../runner.ts';
@@ -64,10 +66,10 @@ async function verifyScope(environment: JobEnvironment, scope: VerifyScope, quic
   const { repository } = await environment.repositories.openRepository(scope.row, job.logger, job.signal);
   try {
     const all = await everyBackup(environment.catalog, scope.row.id);
-    const places = scope.places ?? (await everyPlace(repository, all));
-    for (const place of places) {
+    for await (const { place, listed } of placesOf(repository, scope, all, quick)) {
       const expected = all.filter(({ row }) => row.vm_context_id === place.vmContextId && row.disk_id === place.diskId);
-      const toVerify = { repositoryId: scope.row.id, place, expected, ...(scope.only ? { only: scope.only } : {}) };
+      const only = scope.only ? { only: scope.only } : {};
+      const toVerify = { repositoryId: scope.row.id, place, expected, ...only, ...(listed && { listed }) };
       await verifyPlace(environment, repository, toVerify, quick, job, tally);
     }
   } finally {
@@ -88,17 +90,39 @@ async function everyBackup(catalog: Catalog, repositoryId: string): Promise<read
   return [...rows.map((row) => ({ row, copyId: undefined })), ...copies.map(({ backup, copyId }) => ({ row: backup, copyId }))];
 }
 
+type PlaceToLookAt = Pick<ListedDisk, 'place'> & Partial<ListedDisk>;
+
+/** A quick look is over before its listing is stale, and needs no other; a full verify takes hours, and lists each folder when it comes to it. */
+async function* placesOf(
+  repository: Repository,
+  { places }: VerifyScope,
+  all: readonly Expected[],
+  quick: boolean,
+): AsyncGenerator<PlaceToLookAt> {
+  if (places || !quick) {
+    for (const place of places ?? (await everyPlace(repository, all))) yield { place };
+    return;
+  }
+  const seen = new Set<string>();
+  for await (const disk of repository.walkDisks()) {
+    seen.add(keyOf(disk.place));
+    yield disk;
+  }
+  for (const place of placesIn(all)) if (!seen.has(keyOf(place))) yield { place };
+}
+
 interface PlaceToVerify {
   readonly repositoryId: string;
   readonly place: DiskPlace;
   readonly expected: readonly Expected[];
   readonly only?: readonly string[];
+  readonly listed?: readonly BlobInfo[];
 }
 
 async function verifyPlace(
   environment: JobEnvironment,
   repository: Repository,
-  { repositoryId, place, expected, only }: PlaceToVerify,
+  { repositoryId, place, expected, only, listed }: PlaceToVerify,
   quick: boolean,
   job: JobContext,
   tally: Tally,
@@ -107,6 +131,7 @@ async function verifyPlace(
   const known = new Map(expected.map((one) => [one.row.id, one]));
   const run = {
     quick,
+    ...(listed && { listed }),
     signal: job.signal,
     // One after the other: a verify takes hours, and only what it reads at the moment has to stay.
     whileReading: <T>(id: string, work: () => Promise<T>) =>
@@ -184,11 +209,13 @@ async function remember({ catalog, clock }: JobEnvironment, one: Expected | unde
 
 async function everyPlace(repository: Repository, all: readonly Expected[]): Promise<DiskPlace[]> {
   const places = new Map((await repository.listDisks()).map((place) => [keyOf(place), place]));
-  for (const { row } of all) {
-    const place = { vmContextId: row.vm_context_id, diskId: row.disk_id };
-    places.set(keyOf(place), place);
-  }
+  for (const place of placesIn(all)) places.set(keyOf(place), place);
   return [...places.values()];
+}
+
+function placesIn(all: readonly Expected[]): readonly DiskPlace[] {
+  const places = all.map(({ row }) => ({ vmContextId: row.vm_context_id, diskId: row.disk_id }));
+  return [...new Map(places.map((place) => [keyOf(place), place])).values()];
 }
 
 function keyOf({ vmContextId, diskId }: DiskPlace): string {

@@ -15,6 +15,8 @@ export interface StoreUnderTest {
   readonly store: BlobStore;
   /** How another process opens the same place; absent for a wrapper that lives in one process. */
   readonly elsewhere?: { readonly type: string; readonly config: unknown };
+  /** Bytes of an append that surely leave something in the store before `finish`; default: any. Object stores keep small blobs in memory until then. */
+  readonly leftoverBytes?: number;
   /** Also with protected blobs in it. */
   dispose(): Promise<void>;
 }

@@ -1,0 +1,169 @@
+// The reference story of backups in a bucket, told by the program itself in this process, and what must hold at its end.
+// Its judges look past the program: at the bucket with the vendor's client, at the images with plain QEMU.
+
+import { copyFileSync, mkdirSync, mkdtempSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { dirname, join } from 'node:path';
+import { openApp } from '../../src/app.ts';
+import type { App } from '../../src/app-interface.ts';
+import { isChainkeepError } from '../../src/plumbing/errors.ts';
+import { Secret } from '../../src/plumbing/secret.ts';
+import type { S3Address } from '../../test/servers/rgw.ts';
+import { download, makeBucket } from '../../test/servers/s3-bucket.ts';
+import type { Random } from '../random.ts';
+import { start } from '../user.ts';
+
+export const ACTIONS = ['full', 'incremental', 'verify', 'restore', 'delete'] as const;
+export type Action = (typeof ACTIONS)[number];
+
+const MIB = 2 ** 20;
+const DISK_BYTES = 16 * MIB;
+/** More than the parts that may wait in memory. */
+const DATA_BYTES = 12 * MIB;
+
+export interface BucketStory {
+  run(action: Action): Promise<void>;
+  /** Of an action that met a server which was gone: an error that says so, or it was done all the same. */
+  judgeFailure(action: Action, error: unknown): Promise<readonly string[]>;
+  judge(): Promise<readonly string[]>;
+  close(): Promise<void>;
+}
+
+export interface StoryOptions {
+  readonly folder: string;
+  /** For the judges. */
+  readonly address: S3Address;
+  /** For the program. */
+  readonly endpoint: string;
+  readonly random: Random;
+}
+
+export async function tellBucketStory({ folder: parent, address, endpoint, random }: StoryOptions): Promise<BucketStory> {
+  const folder = mkdtempSync(join(parent, 'story-'));
+  const bucket = await makeBucket(address);
+  const app = await openApp({ home: join(folder, 'home') });
+  const settings = {
+    bucket,
+    endpoint,
+    access_key_id: address.accessKeyId,
+    path_style: true,
+    upload_part_size_mib: 5,
+    upload_concurrency: 2,
+  };
+  const secrets = { secret_access_key: new Secret(address.secretAccessKey) };
+  await app.addRepository({ name: 'bucket', type: 's3', take_over: false, settings, secrets });
+  return new Story(app, folder, bucket, address, random);
+}
+
+class Story implements BucketStory {
+  readonly #app: App;
+  readonly #folder: string;
+  readonly #bucket: string;
+  readonly #address: S3Address;
+  readonly #random: Random;
+  /** Backups that must be there, with the disk as it was. */
+  readonly #kept = new Map<string, string>();
+
+  constructor(app: App, folder: string, bucket: string, address: S3Address, random: Random) {
+    this.#app = app;
+    this.#folder = folder;
+    this.#bucket = bucket;
+    this.#address = address;
+    this.#random = random;
+  }
+
+  async run(action: Action): Promise<void> {
+    if (action === 'full' || action === 'incremental') return this.#backup(action);
+    if (action === 'verify') {
+      const { checked, damaged } = await this.#app.verify({ repository: 'bucket', quick: false }, {});
+      if (damaged.length > 0 || checked !== this.#kept.size)
+        throw new Error(`a false alarm: ${checked} checked, ${JSON.stringify(damaged)}`);
+      return;
+    }
+    const [id, disk] = this.#newest();
+    if (action === 'restore') return this.#restore(id, disk);
+    const before = await this.#app.listBackups({});
+    // It may have been done by an attempt whose answer was lost.
+    if (before.some((backup) => backup.backup_id === id)) await this.#app.deleteBackup(id, { dry_run: false }, {});
+    this.#kept.delete(id);
+  }
+
+  async #backup(action: 'full' | 'incremental'): Promise<void> {
+    const disk = join(this.#folder, 'disk.raw');
+    if (action === 'full' && this.#kept.size === 0)
+      writeFileSync(disk, Buffer.concat([this.#random.bytes(DATA_BYTES), Buffer.alloc(DISK_BYTES - DATA_BYTES)]));
+    if (action === 'incremental') this.#change(disk);
+    const input = { vm: 'vm', disks: [{ disk_id: 0, source: disk }], repository: 'bucket', type: action } as const;
+    const rest = { compression: 'none', format: 'raw', with_backing: false, dry_run: false } as const;
+    const [outcome] = await this.#app.backup({ ...input, ...rest }, {});
+    if (!outcome) throw new Error('a backup without an outcome');
+    const copy = join(this.#folder, `${outcome.backup_id}.raw`);
+    copyFileSync(disk, copy);
+    this.#kept.set(outcome.backup_id, copy);
+  }
+
+  #change(disk: string): void {
+    const bytes = readFileSync(disk);
+    this.#random.bytes(MIB).copy(bytes, this.#random.below(DATA_BYTES / MIB) * MIB);
+    bytes.fill(0, 0, 65_536);
+    writeFileSync(disk, bytes);
+  }
+
+  async #restore(id: string, disk: string): Promise<void> {
+    const target = join(this.#folder, 'restored.raw');
+    await this.#app.restore({ backup: id, target, format: 'raw', force: false, dry_run: false }, {});
+    const same = readFileSync(target).equals(readFileSync(disk));
+    rmSync(target);
+    if (!same) throw new Error(`FALSE SUCCESS: ${id} was restored with other bytes`);
+  }
+
+  #newest(): [string, string] {
+    const newest = [...this.#kept].at(-1);
+    if (!newest) throw new Error('there is no backup');
+    return newest;
+  }
+
+  async judgeFailure(action: Action, error: unknown): Promise<readonly string[]> {
+    if (error === undefined) return [];
+    if (!isChainkeepError(error)) return [`an unclear error: ${error instanceof Error ? error.stack : String(error)}`];
+    if (!['STORE_FAILED', 'REPOSITORY_OFFLINE'].includes(error.code)) return [`${action} failed with ${error.code}: ${error.message}`];
+    return [];
+  }
+
+  /** Everything that was reported is there and right, for the program and for plain QEMU, and nothing else is. */
+  async judge(): Promise<readonly string[]> {
+    const faults: string[] = [];
+    const { checked, damaged } = await this.#app.verify({ repository: 'bucket', quick: false }, {});
+    if (checked !== this.#kept.size) faults.push(`LOST: verify looked at ${checked} backups, ${this.#kept.size} were reported`);
+    faults.push(...damaged.map((damage) => `verify finds damage: ${JSON.stringify(damage)}`));
+    const objects = await download(this.#address, this.#bucket);
+    const due = [...this.#kept.keys()].flatMap((id) => [`${id}.qcow2`, `${id}.1.digests`, `${id}.json`]);
+    const found = [...objects.keys()]
+      .map((key) => key.slice(key.lastIndexOf('/') + 1))
+      .filter((name) => name !== 'chainkeep-repository.json');
+    for (const name of due) if (!found.includes(name)) faults.push(`LOST: ${name} is not in the bucket`);
+    for (const name of found) if (!due.includes(name)) faults.push(`${name} in the bucket belongs to no backup`);
+    return [...faults, ...(await this.#judgeImages(objects))];
+  }
+
+  async #judgeImages(objects: ReadonlyMap<string, Buffer>): Promise<readonly string[]> {
+    const folder = mkdtempSync(join(this.#folder, 'fetched-'));
+    for (const [key, bytes] of objects) {
+      mkdirSync(dirname(join(folder, key)), { recursive: true });
+      writeFileSync(join(folder, key), bytes);
+    }
+    const compares = [...this.#kept].map(async ([id, disk]) => {
+      const key = [...objects.keys()].find((name) => name.endsWith(`${id}.qcow2`));
+      if (key === undefined) return [];
+      const { code, stdout, stderr } = await start(['qemu-img', 'compare', '-f', 'raw', '-F', 'qcow2', disk, join(folder, key)]).ended;
+      return code === 0 ? [] : [`LOST: ${id} is not what was backed up: ${stdout}${stderr}`];
+    });
+    const faults = (await Promise.all(compares)).flat();
+    rmSync(folder, { recursive: true });
+    return faults;
+  }
+
+  async close(): Promise<void> {
+    await this.#app.close();
+    rmSync(this.#folder, { recursive: true, force: true });
+  }
+}
