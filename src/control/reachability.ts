@@ -5,6 +5,7 @@
 import { LATE, within } from '../plumbing/abandoned-work.ts';
 import type { Clock } from '../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
+import { pauseAfter } from '../plumbing/pause.ts';
 
 interface State {
   /** Settles when an attempt that was given up answers after all. */
@@ -30,9 +31,6 @@ export interface Reachability {
   isDue(id: string): boolean;
 }
 
-const FIRST_PAUSE_MS = 1000;
-const LONGEST_PAUSE_MS = 5 * 60_000;
-
 /** `limit` in milliseconds. */
 export function openReachability(clock: Clock, limit: number): Reachability {
   const states = new Map<string, State>();
@@ -42,7 +40,7 @@ export function openReachability(clock: Clock, limit: number): Reachability {
     return state;
   };
   const failed = (state: State): void => {
-    state.nextTry = clock.monotonic() + Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(state.failures, 16));
+    state.nextTry = clock.monotonic() + pauseAfter(state.failures);
     state.failures += 1;
   };
   return {

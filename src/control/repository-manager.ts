@@ -37,6 +37,8 @@ export interface RepositoryManagerOptions {
   /** Milliseconds until a repository that does not answer counts as offline; default 8000. */
   readonly timeLimit?: number;
   readonly openStore?: typeof openStore;
+  /** Folder of this installation, which shares are mounted below. */
+  readonly home?: string;
 }
 
 export interface OpenedRepository {
@@ -59,9 +61,10 @@ export class RepositoryManager {
   readonly #catalog: Catalog;
 
   constructor(options: RepositoryManagerOptions) {
+    const { home, openStore: open = openStore } = options;
     this.#context = {
-      openStore,
       ...options,
+      openStore: home === undefined ? open : (type, config, how) => open(type, config, { ...how, home }),
       reachability: openReachability(options.clock, options.timeLimit ?? TIME_LIMIT_MS),
     };
     this.#catalog = options.catalog;
@@ -222,7 +225,7 @@ function tellsHealth(error: unknown): error is ChainkeepError {
 }
 
 function healthAfter(error: unknown): BackupRepository['health'] {
-  return isChainkeepError(error, 'REPOSITORY_OFFLINE') ? 'offline' : 'warning';
+  return isChainkeepError(error, 'REPOSITORY_OFFLINE') || isChainkeepError(error, 'MOUNT_FAILED') ? 'offline' : 'warning';
 }
 
 function readOnlyError(row: BackupRepository): ChainkeepError {

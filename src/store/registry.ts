@@ -5,13 +5,11 @@ import type { BlobStore } from './blob-store.ts';
 import { plannedKind } from './planned-kind.ts';
 import type { OpenStoreOptions, StoreConfig, StoreKind, StoreType } from './store-kind.ts';
 
-const loadCifsSchema = async () => (await import('./mounted/cifs-config.ts')).cifsConfigSchema;
-
 const KINDS: Readonly<Record<StoreType, () => Promise<StoreKind>>> = {
   local: async () => (await import('./local/local-kind.ts')).localKind,
-  nfs: async () => plannedKind({ type: 'nfs', loadConfigSchema: async () => (await import('./mounted/nfs-config.ts')).nfsConfigSchema }),
-  cifs: async () => plannedKind({ type: 'cifs', loadConfigSchema: loadCifsSchema }),
-  smb: async () => plannedKind({ type: 'smb', loadConfigSchema: loadCifsSchema }),
+  nfs: async () => (await import('./mounted/mounted-kind.ts')).nfsKind,
+  cifs: async () => (await import('./mounted/mounted-kind.ts')).cifsKind,
+  smb: async () => (await import('./mounted/mounted-kind.ts')).smbKind,
   s3: async () =>
     plannedKind({
       type: 's3',

@@ -23,6 +23,8 @@ export interface StoreKind {
 
 export interface OpenStoreOptions {
   readonly create: boolean;
+  /** Folder of this installation: shares are mounted below it. Without it only places are used that are there already. */
+  readonly home?: string;
   /** Is told of everything that `create` made, with a way to take it back where it is still empty: nothing remains of a failed registration. */
   readonly onMade?: (undo: () => Promise<void>) => void;
 }
