@@ -4,6 +4,7 @@ import { statfs } from 'node:fs/promises';
 import { ChainkeepError, type ErrorContext, isChainkeepError, systemCode } from '../../plumbing/errors.ts';
 import type { StoreCapacity } from '../blob-store.ts';
 import { checkRoot, type LocalRoot } from './local-root.ts';
+import { isInUse } from './publish.ts';
 
 /** Node has no name for EDQUOT (over quota), only its number. */
 const EDQUOT = -122;
@@ -28,6 +29,18 @@ export async function storeError(error: unknown, call: FailedCall): Promise<Chai
   if (code === 'EFBIG') {
     return new ChainkeepError('BLOB_TOO_LARGE', `${place} is larger than its file system allows`, { cause: error, context });
   }
+  if (call.action === 'write' && isInUse(error)) {
+    return new ChainkeepError(
+      'BLOB_IN_USE',
+      `${place} is open somewhere, and the file server does not let it be changed: ${reasonOf(error)}`,
+      {
+        advice: 'what has it open: a restore, another machine, a virus scanner of the file server? try again when it is closed',
+        retryable: true,
+        cause: error,
+        context,
+      },
+    );
+  }
   if (code === 'EROFS' || ((code === 'EACCES' || code === 'EPERM') && call.action === 'write')) {
     return new ChainkeepError('REPOSITORY_READ_ONLY', `cannot write ${place}: ${reasonOf(error)}`, {
       advice: 'check the mount options, the owner and the mode of the folder',
@@ -40,6 +53,17 @@ export async function storeError(error: unknown, call: FailedCall): Promise<Chai
   } catch (offline) {
     if (isChainkeepError(offline)) return offline;
     throw offline;
+  }
+  if (call.action === 'read' && code === 'ESTALE') {
+    return new ChainkeepError(
+      'BLOB_CHANGED',
+      `${place} is not the file any more that was opened: it was replaced or deleted on its server`,
+      {
+        advice: 'open it again',
+        cause: error,
+        context,
+      },
+    );
   }
   return new ChainkeepError('STORE_FAILED', `cannot ${call.action} ${place}: ${reasonOf(error)}`, {
     advice: code === 'EACCES' ? 'check the owner and the mode of the file and its folders' : 'check the disk and the system log',

@@ -92,7 +92,7 @@ class LocalSink implements ByteSink {
     // Some network file systems report a failed write only here.
     await this.#handle.close();
     if (this.#ifAbsent) {
-      await publishNew(temporary, final);
+      await publishNew(temporary, final, this.#place.root.claims);
     } else {
       await refuseMarked(final, this.name);
       await publishReplacing(temporary, final);

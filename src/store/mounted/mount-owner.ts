@@ -26,7 +26,9 @@ function lock(descriptor: number, limit: number): Promise<void> {
   return new Promise((resolve, reject) => {
     const seconds = String(Math.max(1, Math.round(limit / 1000)));
     const child = spawn('flock', ['--exclusive', '--timeout', seconds, '3'], { stdio: ['ignore', 'ignore', 'ignore', descriptor] });
-    child.on('error', (cause) => reject(new ChainkeepError('MOUNT_FAILED', `the program flock cannot be started: ${cause.message}`, { cause })));
+    child.on('error', (cause) =>
+      reject(new ChainkeepError('MOUNT_FAILED', `the program flock cannot be started: ${cause.message}`, { cause })),
+    );
     child.on('close', (code) => {
       if (code === 0) return resolve();
       const what = `another process has been mounting this share for ${seconds} s`;

@@ -25,17 +25,17 @@ export function parseMountTable(text: string): readonly MountEntry[] {
       {
         id: Number(id),
         parentId: Number(parentId),
-        root: unescape(root),
-        mountPoint: unescape(mountPoint),
+        root: plain(root),
+        mountPoint: plain(mountPoint),
         type,
-        source: unescape(source),
+        source: plain(source),
       },
     ];
   });
 }
 
 /** Blanks, tabs, line breaks and backslashes stand as octal numbers. */
-function unescape(field: string): string {
+function plain(field: string): string {
   return field.replaceAll(/\\([0-7]{3})/g, (_, digits: string) => String.fromCharCode(Number.parseInt(digits, 8)));
 }
 

@@ -8,7 +8,7 @@ import { systemClock } from '../../plumbing/clock.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
 import { pauseAfter } from '../../plumbing/pause.ts';
 import { checkBlobName, checkBlobPrefix } from '../blob-name.ts';
-import type { BlobInfo, BlobStore, Leftover, PutOptions, StoreCapabilities, StoreCapacity } from '../blob-store.ts';
+import type { BlobInfo, BlobProtection, BlobStore, Leftover, PutOptions, StoreCapabilities, StoreCapacity } from '../blob-store.ts';
 import type { MountSettings } from './mount-plan.ts';
 import { MountedSink } from './mounted-sink.ts';
 import { MountedSource } from './mounted-source.ts';
@@ -91,6 +91,24 @@ class MountedStore implements BlobStore {
     await (await this.#ready()).ask<'delete'>({ op: 'delete', name });
   }
 
+  async protect(name: string, protection: BlobProtection): Promise<void> {
+    checkBlobName(name);
+    if (this.#capabilities.retention === 'none') throw notProtected(this.place);
+    await (await this.#ready()).ask<'protect'>({ op: 'protect', name, protection });
+  }
+
+  async protectionOf(name: string): Promise<BlobProtection | undefined> {
+    checkBlobName(name);
+    if (this.#capabilities.retention === 'none') return undefined;
+    return (await (await this.#ready()).ask<'protection'>({ op: 'protection', name })) ?? undefined;
+  }
+
+  async release(name: string): Promise<void> {
+    checkBlobName(name);
+    if (this.#capabilities.retention === 'none') return;
+    await (await this.#ready()).ask<'unprotect'>({ op: 'unprotect', name });
+  }
+
   async sweep(prefix: string, isDead: (leftover: Leftover) => boolean): Promise<readonly Leftover[]> {
     checkBlobPrefix(prefix);
     const child = await this.#ready();
@@ -99,7 +117,12 @@ class MountedStore implements BlobStore {
   }
 
   async capacity(): Promise<StoreCapacity | undefined> {
+    if (!this.#capabilities.capacity) return undefined;
     return (await (await this.#ready()).ask<'capacity'>({ op: 'capacity' })) ?? undefined;
+  }
+
+  async now(): Promise<number | undefined> {
+    return undefined; // times of files come from the server, but nothing asks it for the present one
   }
 
   async close(): Promise<void> {
@@ -125,13 +148,23 @@ class MountedStore implements BlobStore {
     this.#failures += 1;
     this.#nextTry = now + pauseAfter(this.#failures);
     const started = startChild(this.#settings, { create: false, place: this.place });
-    this.#child = started.then(({ child }) => child, () => child);
+    this.#child = started.then(
+      ({ child }) => child,
+      () => child,
+    );
     const { child: fresh, capabilities } = await started;
     this.#failures = 0;
     this.#nextTry = 0;
     this.#capabilities = capabilities;
     return fresh;
   }
+}
+
+function notProtected(place: string): ChainkeepError {
+  return new ChainkeepError('NOT_SUPPORTED', `files on ${place} cannot be protected: this way of mounting keeps no modes`, {
+    advice: 'locks are still kept by Chainkeep itself; for more let the kernel mount the share',
+    context: { place },
+  });
 }
 
 interface StartedChild {

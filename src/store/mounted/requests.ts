@@ -1,6 +1,6 @@
 // What a repository's process is asked, and what it answers: plain data, one line of JSON each. Both ends are of the same version, always.
 
-import type { BlobInfo, Leftover, PutOptions, StoreCapabilities, StoreCapacity } from '../blob-store.ts';
+import type { BlobInfo, BlobProtection, Leftover, PutOptions, StoreCapabilities, StoreCapacity } from '../blob-store.ts';
 import type { MountPlan } from './mount-plan.ts';
 
 /** Sources, sinks and listings are known by numbers that the asking side gives. */
@@ -19,6 +19,9 @@ export type StorageRequest =
   | { readonly op: 'finish'; readonly sink: number; readonly claimed: number }
   | { readonly op: 'abort'; readonly sink: number }
   | { readonly op: 'delete'; readonly name: string }
+  | { readonly op: 'protect'; readonly name: string; readonly protection: BlobProtection }
+  | { readonly op: 'protection'; readonly name: string }
+  | { readonly op: 'unprotect'; readonly name: string }
   | { readonly op: 'leftovers'; readonly prefix: string }
   | { readonly op: 'sweep'; readonly prefix: string; readonly dead: readonly Leftover[] }
   | { readonly op: 'capacity' }
@@ -47,6 +50,9 @@ export interface Answers {
   readonly finish: { readonly size: number };
   readonly abort: null;
   readonly delete: null;
+  readonly protect: null;
+  readonly protection: BlobProtection | null;
+  readonly unprotect: null;
   readonly leftovers: readonly Leftover[];
   readonly sweep: readonly Leftover[];
   readonly capacity: StoreCapacity | null;

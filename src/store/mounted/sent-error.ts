@@ -21,7 +21,9 @@ export function encodeError(error: unknown, shown: (text: string) => string): Se
 export function parseError({ code, message, advice, context, retryable, cause }: SentError): ChainkeepError {
   return new ChainkeepError(isErrorCode(code) ? code : 'INTERNAL', message, {
     ...(advice !== undefined && { advice }),
-    context: Object.fromEntries(Object.entries(context).filter((entry): entry is [string, ErrorContext[string]] => isContextValue(entry[1]))),
+    context: Object.fromEntries(
+      Object.entries(context).filter((entry): entry is [string, ErrorContext[string]] => isContextValue(entry[1])),
+    ),
     retryable,
     ...(cause !== undefined && { cause: new Error(cause) }),
   });
@@ -32,5 +34,7 @@ function isErrorCode(code: string): code is ErrorCode {
 }
 
 function isContextValue(value: unknown): value is ErrorContext[string] {
-  return ['string', 'number', 'boolean'].includes(typeof value) || (Array.isArray(value) && value.every((item) => typeof item === 'string'));
+  return (
+    ['string', 'number', 'boolean'].includes(typeof value) || (Array.isArray(value) && value.every((item) => typeof item === 'string'))
+  );
 }

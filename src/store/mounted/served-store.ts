@@ -79,6 +79,14 @@ export class ServedStore {
       case 'delete':
         await this.#store.delete(request.name);
         return null;
+      case 'protect':
+        await this.#store.protect(request.name, request.protection);
+        return null;
+      case 'protection':
+        return (await this.#store.protectionOf(request.name)) ?? null;
+      case 'unprotect':
+        await this.#store.release(request.name);
+        return null;
       case 'leftovers':
         return this.#leftovers(request.prefix);
       case 'sweep':

@@ -88,10 +88,7 @@ export class StorageChild {
   }
 
   /** REPOSITORY_OFFLINE when the process has ended or was given up. */
-  ask<Op extends Operation>(
-    request: Extract<StorageRequest, { readonly op: Op }>,
-    { body, into }: Transfer = {},
-  ): Promise<Answers[Op]> {
+  ask<Op extends Operation>(request: Extract<StorageRequest, { readonly op: Op }>, { body, into }: Transfer = {}): Promise<Answers[Op]> {
     if (this.#lost) return Promise.reject(this.#lost);
     const id = this.#nextId;
     this.#nextId += 1;
@@ -157,7 +154,7 @@ export class StorageChild {
     this.#process.stderr?.destroy();
     if (pid === undefined) return;
     abandoned.add(pid);
-    this.#ended.then(() => abandoned.delete(pid));
+    void this.#ended.then(() => abandoned.delete(pid));
     try {
       process.kill(-pid, 'SIGKILL'); // its group: with the mount that it may have started
     } catch {

@@ -4,6 +4,7 @@
 import { Socket } from 'node:net';
 import { ChainkeepError } from '../../plumbing/errors.ts';
 import { Secret } from '../../plumbing/secret.ts';
+import type { BlobStore, StoreCapabilities } from '../blob-store.ts';
 import { openLocalStore } from '../local/local-store.ts';
 import { FrameReader, sendFrame } from './frames.ts';
 import { type OpenedMount, openMount } from './open-mount.ts';
@@ -28,9 +29,32 @@ let stopped = false;
 async function start({ plan, password, create, limit }: Extract<StorageRequest, { readonly op: 'start' }>): Promise<Served> {
   const mount = await openMount({ plan, create, limit, password: password === undefined ? undefined : new Secret(password) });
   shown = (text) => text.replaceAll(mount.path, plan.mountPoint);
-  const store = await openLocalStore(mount.path, { create: false });
+  const store = await openLocalStore(mount.path, { create: false, claims: isFuse(plan.expected.types) });
   opened = { mount, served: new ServedStore(store, () => mount.check()) };
-  return { value: store.capabilities };
+  return { value: await capabilitiesOf(store, plan.expected.types) };
+}
+
+/**
+ * What the kernel and the servers leave of a local folder. An SMB client that finds the replaced file open deletes it first, and then renames; a FUSE
+ * file system may do anything. Shares have no immutable attribute, only modes.
+ */
+async function capabilitiesOf(store: BlobStore, types: readonly string[]): Promise<StoreCapabilities> {
+  const { createOnly, maxBlobSize, clock } = store.capabilities;
+  const capacity = await store.capacity();
+  const fuse = isFuse(types);
+  const smb = types.includes('cifs');
+  return {
+    createOnly: createOnly && !fuse,
+    atomicReplace: !fuse && !smb,
+    ...(fuse ? { retention: 'none' } : { retention: 'advisory', retentionMark: 'mode' }),
+    maxBlobSize,
+    clock,
+    capacity: capacity !== undefined && capacity.totalBytes > 0,
+  };
+}
+
+function isFuse(types: readonly string[]): boolean {
+  return types.some((type) => type.startsWith('fuse'));
 }
 
 async function answer(request: StorageRequest, body: Uint8Array): Promise<Served> {
@@ -57,7 +81,7 @@ const reader = new FrameReader({
   take: (id, text, body) => {
     waiting += body.byteLength;
     if (waiting > MOST_WAITING) socket.pause();
-    serve(id, JSON.parse(text), body).finally(() => {
+    void serve(id, JSON.parse(text), body).finally(() => {
       waiting -= body.byteLength;
       if (waiting <= MOST_WAITING) socket.resume();
     });

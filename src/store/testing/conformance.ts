@@ -14,6 +14,10 @@ export interface StoreUnderTest {
   readonly store: BlobStore;
   /** How another process opens the same place; absent for a wrapper that lives in one process. */
   readonly elsewhere?: { readonly type: string; readonly config: unknown };
+  /** Its server refuses to replace or delete a blob that somebody has open, as some file servers do. */
+  readonly refusesOpen?: boolean;
+  /** Blobs of the longest listing, where the usual number takes too long. */
+  readonly many?: number;
   /** Also with protected blobs in it. */
   dispose(): Promise<void>;
 }
