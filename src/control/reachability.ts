@@ -19,6 +19,8 @@ export interface Attempt<T> {
   /** Id and name of the repository, or the place of one that has none yet. */
   readonly id: string;
   readonly name: string;
+  /** Milliseconds, where it is another limit than for most. */
+  readonly limit?: number | undefined;
   run(): Promise<T>;
   /** Closes what came too late. */
   dispose?(late: T): Promise<void>;
@@ -32,7 +34,7 @@ export interface Reachability {
 }
 
 /** `limit` in milliseconds. */
-export function openReachability(clock: Clock, limit: number): Reachability {
+export function openReachability(clock: Clock, usualLimit: number): Reachability {
   const states = new Map<string, State>();
   const stateOf = (id: string): State => {
     const state = states.get(id) ?? { hanging: undefined, failures: 0, nextTry: 0 };
@@ -47,6 +49,7 @@ export function openReachability(clock: Clock, limit: number): Reachability {
     isDue: (id) => clock.monotonic() >= (states.get(id)?.nextTry ?? 0),
     reach: async (attempt) => {
       const state = stateOf(attempt.id);
+      const { limit = usualLimit } = attempt;
       try {
         if (state.hanging && (await within(state.hanging, limit)) === LATE) throw silent(attempt, limit);
         const answer = await answerOf(attempt, state, limit);

@@ -4,7 +4,7 @@ import type { BackupRepository } from '../catalog/backup-repositories.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Clock } from '../plumbing/clock.ts';
 import type { BlobStore, StoreCapacity } from '../store/blob-store.ts';
-import type { openStore } from '../store/registry.ts';
+import { loadStoreKind, type openStore } from '../store/registry.ts';
 import type { StoreConfig } from '../store/store-kind.ts';
 import type { Reachability } from './reachability.ts';
 import type { KeyStore } from './secret-keys.ts';
@@ -35,4 +35,9 @@ export function storageFields(capacity: StoreCapacity | undefined, at: string): 
   if (!capacity) return checked;
   const { totalBytes, usedBytes, availableBytes } = capacity;
   return { ...checked, total_size_bytes: totalBytes, used_size_bytes: usedBytes, available_size_bytes: availableBytes };
+}
+
+/** Milliseconds that opening a store of this type may take; undefined for what is usual. */
+export async function openLimitOf(type: string): Promise<number | undefined> {
+  return (await loadStoreKind(type)).openLimit;
 }

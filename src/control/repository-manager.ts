@@ -22,7 +22,7 @@ import { type SelfTestStep, selfTest } from '../store/self-test.ts';
 import { currentOwner } from './owner.ts';
 import { openReachability } from './reachability.ts';
 import type { NewRepository } from './register-repository.ts';
-import { fullConfig, openStoreOf, type RepositoryContext, storageFields } from './repository-context.ts';
+import { fullConfig, openLimitOf, openStoreOf, type RepositoryContext, storageFields } from './repository-context.ts';
 import type { KeyStore } from './secret-keys.ts';
 import { type Rotation, rotateKeys } from './secrets.ts';
 import { removeSelfTestLeftovers, selfTestName } from './self-test-leftovers.ts';
@@ -206,7 +206,14 @@ export class RepositoryManager {
         throw error;
       }
     };
-    const { result } = await context.reachability.reach({ id: row.id, name: row.name, run, dispose: (late) => late.repository.close() });
+    const limit = await openLimitOf(row.repository_type);
+    const { result } = await context.reachability.reach({
+      id: row.id,
+      name: row.name,
+      limit,
+      run,
+      dispose: (late) => late.repository.close(),
+    });
     return result;
   }
 

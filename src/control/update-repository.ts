@@ -8,7 +8,7 @@ import { openRepository } from '../repository/repository.ts';
 import type { BlobStore } from '../store/blob-store.ts';
 import { type GivenConfig, type ParsedConfig, parseStoreConfig } from '../store/parse-config.ts';
 import { immutableFields } from './register-repository.ts';
-import { type RepositoryContext, storageFields } from './repository-context.ts';
+import { openLimitOf, type RepositoryContext, storageFields } from './repository-context.ts';
 import { placeOfRow, refuseName, refuseTaken } from './repository-names.ts';
 import { isSecretReference } from './secret-reference.ts';
 import { dropSecrets, readSecrets, storeSecrets } from './secrets.ts';
@@ -85,7 +85,8 @@ async function measurePlace(context: RepositoryContext, row: BackupRepository, p
   const config = { ...parsed.config, ...parsed.secrets };
   const openIt = async (): Promise<BlobStore> => context.openStore(row.repository_type, config, { create: false });
   // Another key than the repository's own: the old place may hang while the new one answers.
-  const store = await reachability.reach({ id: `${row.id} moved`, name: row.name, run: openIt, dispose: (late) => late.close() });
+  const limit = await openLimitOf(row.repository_type);
+  const store = await reachability.reach({ id: `${row.id} moved`, name: row.name, limit, run: openIt, dispose: (late) => late.close() });
   try {
     await openRepository({ store, clock, logger: silentLogger, repositoryId: row.id, installationId });
     return storageFields(await store.capacity(), isoTime(clock.now()));

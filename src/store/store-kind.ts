@@ -17,6 +17,8 @@ export interface StoreKind {
    * Fields with `.describe()` help; secret fields carry `.meta({ secret: true })` and come out as Secret.
    */
   loadConfigSchema(): Promise<ZodObject>;
+  /** Milliseconds that opening may take, where it is more than for others: such a kind notices by itself, and sooner, that nobody answers. */
+  readonly openLimit?: number;
   /** `config` passed the schema at registration. `create`: the place may be made when it is missing (only `repo add` does that). */
   open(config: StoreConfig, options: OpenStoreOptions): Promise<BlobStore>;
 }

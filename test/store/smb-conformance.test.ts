@@ -33,7 +33,7 @@ afterAll(async () => {
 storeConformance('smb on smbnetfs', async () => ({
   store: keepOpen(store),
   elsewhere: { type: 'smb', config },
-  refusesOpen: true,
+  refusesOpen: 'replace and delete',
   many: 300,
   dispose: async () => {
     for (const name of readdirSync(server.share)) rmSync(join(server.share, name), { recursive: true });

@@ -4,7 +4,6 @@ import { statfs } from 'node:fs/promises';
 import { ChainkeepError, type ErrorContext, isChainkeepError, systemCode } from '../../plumbing/errors.ts';
 import type { StoreCapacity } from '../blob-store.ts';
 import { checkRoot, type LocalRoot } from './local-root.ts';
-import { isInUse } from './publish.ts';
 
 /** Node has no name for EDQUOT (over quota), only its number. */
 const EDQUOT = -122;
@@ -28,18 +27,6 @@ export async function storeError(error: unknown, call: FailedCall): Promise<Chai
   if (code === 'ENOSPC' || errnoOf(error) === EDQUOT) return noRoomError(call.root, call.name, call.requiredBytes, error);
   if (code === 'EFBIG') {
     return new ChainkeepError('BLOB_TOO_LARGE', `${place} is larger than its file system allows`, { cause: error, context });
-  }
-  if (call.action === 'write' && isInUse(error)) {
-    return new ChainkeepError(
-      'BLOB_IN_USE',
-      `${place} is open somewhere, and the file server does not let it be changed: ${reasonOf(error)}`,
-      {
-        advice: 'what has it open: a restore, another machine, a virus scanner of the file server? try again when it is closed',
-        retryable: true,
-        cause: error,
-        context,
-      },
-    );
   }
   if (code === 'EROFS' || ((code === 'EACCES' || code === 'EPERM') && call.action === 'write')) {
     return new ChainkeepError('REPOSITORY_READ_ONLY', `cannot write ${place}: ${reasonOf(error)}`, {

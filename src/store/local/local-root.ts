@@ -14,10 +14,13 @@ export interface LocalRoot {
   readonly durableFolders: Set<string>;
   /** Where the file system cannot create only, claims decide among the writers that use them (publish.ts). */
   readonly claims: boolean;
+  /** Its file server denies access to what somebody has open, in the same words as to what is forbidden. */
+  readonly deniesOpen: boolean;
 }
 
 export interface OpenLocalOptions extends OpenStoreOptions {
   readonly claims?: boolean;
+  readonly deniesOpen?: boolean;
 }
 
 /** The root itself may be reached through a link (the administrator's choice); nothing below it may. */
@@ -26,7 +29,8 @@ export async function openRoot(path: string, options: OpenLocalOptions): Promise
     throw new ChainkeepError('CONFIG_INVALID', `the path of a local store must be absolute: ${path}`, { context: { path } });
   const normal = resolve(path);
   if (options.create) await makeRoot(normal, options.onMade ?? (() => undefined));
-  return { path: normal, identity: await readIdentity(normal), durableFolders: new Set(), claims: options.claims ?? false };
+  const { claims = false, deniesOpen = false } = options;
+  return { path: normal, identity: await readIdentity(normal), durableFolders: new Set(), claims, deniesOpen };
 }
 
 /** REPOSITORY_OFFLINE unless the root is there and the one that was opened. */

@@ -20,8 +20,8 @@ import {
 } from './local-root.ts';
 import { openLocalSink } from './local-sink.ts';
 import { notFound, openLocalSource } from './local-source.ts';
+import { isInUse, onceFree } from './once-free.ts';
 import { findMark, type Mark, markFile, probeMark, refuseMarked, unmarkFile } from './protect-file.ts';
-import { isInUse, onceFree } from './publish.ts';
 import { type WalkedFile, walkFiles } from './walk-files.ts';
 
 const CAPABILITIES: Omit<StoreCapabilities, 'retentionMark'> = {
@@ -174,7 +174,7 @@ class LocalStore implements BlobStore {
       await unlink(this.#path(name));
       return true;
     } catch (error) {
-      if (isInUse(error)) return false;
+      if (isInUse(this.#root, error)) return false;
       if (systemCode(error) === 'ENOENT') return true;
       throw error;
     }
@@ -197,7 +197,7 @@ class LocalStore implements BlobStore {
   async #remove(names: readonly string[], folder: string): Promise<void> {
     for (const name of names) {
       try {
-        await onceFree(() => unlink(this.#path(name)));
+        await onceFree(this.#root, this.#path(name), () => unlink(this.#path(name)));
       } catch (error) {
         if (systemCode(error) !== 'ENOENT') throw error;
       }

@@ -6,45 +6,28 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '../../plumbing/clock.ts';
 import { ChainkeepError, systemCode } from '../../plumbing/errors.ts';
 import { loadNative } from '../../plumbing/native.ts';
+import type { LocalRoot } from './local-root.ts';
+import { onceFree } from './once-free.ts';
 
 /** What file systems without hard links answer (FAT, some FUSE and network ones). */
 const NO_HARD_LINKS: ReadonlySet<string | undefined> = new Set(['EPERM', 'ENOTSUP', 'EOPNOTSUPP', 'ENOSYS']);
 const AT_FDCWD = -100;
 const RENAME_NOREPLACE = 1;
-/** What file servers answer who replace or delete nothing that somebody has open. */
-const IN_USE: ReadonlySet<string | undefined> = new Set(['EBUSY', 'ETXTBSY']);
-/** Milliseconds: readers of small files are done by then; who reads an image is not. */
-const IN_USE_LIMIT_MS = 3000;
 const LOOK_EVERY_MS = 40;
 /** Ends like a temporary, so that a sweep finds one that was left. */
 const CLAIM = '.tmp-claimed00000';
 const CLAIM_LIMIT_MS = 10_000;
 
 /** Gives the temporary its final name, whoever has it now. */
-export async function publishReplacing(temporary: string, final: string): Promise<void> {
-  await onceFree(() => rename(temporary, final));
-}
-
-export function isInUse(error: unknown): boolean {
-  return IN_USE.has(systemCode(error));
-}
-
-/** Does it again for a while where it is refused because somebody has the file open. */
-export async function onceFree(work: () => Promise<void>): Promise<void> {
-  for (const end = systemClock.monotonic() + IN_USE_LIMIT_MS; ; await sleep(LOOK_EVERY_MS)) {
-    try {
-      return await work();
-    } catch (error) {
-      if (!isInUse(error) || systemClock.monotonic() > end) throw error;
-    }
-  }
+export async function publishReplacing(root: LocalRoot, temporary: string, final: string): Promise<void> {
+  await onceFree(root, final, () => rename(temporary, final));
 }
 
 /**
- * Gives the temporary its final name if nobody has it, else BLOB_EXISTS; of several that try at once, one wins. `byClaim`: where the file system
- * itself cannot decide that, a file of ours may; else such a file system is refused.
+ * Gives the temporary its final name if nobody has it, else BLOB_EXISTS; of several that try at once, one wins. Where the file
+ * system itself cannot decide that, a claim of ours may if the root has `claims`; else such a file system is refused.
  */
-export async function publishNew(temporary: string, final: string, byClaim = false): Promise<void> {
+export async function publishNew(root: LocalRoot, temporary: string, final: string): Promise<void> {
   try {
     await link(temporary, final);
   } catch (error) {
@@ -53,12 +36,12 @@ export async function publishNew(temporary: string, final: string, byClaim = fal
       // A network file system may do it, lose the answer, ask again and be told EEXIST: then the name is already this very file.
       if (!(await isSameFile(temporary, final))) throw existsError(final, error);
     } else if (NO_HARD_LINKS.has(code)) {
-      return renameNew(temporary, final, { byClaim, cause: error });
+      return renameNew(temporary, final, { byClaim: root.claims, cause: error });
     } else {
       throw error;
     }
   }
-  await unlink(temporary).catch((error: unknown) => {
+  await onceFree(root, temporary, () => unlink(temporary)).catch((error: unknown) => {
     if (systemCode(error) !== 'ENOENT') throw error; // a sweep may have taken the second name
   });
 }

@@ -5,14 +5,19 @@
 //   4 bytes  length of the bytes
 //   JSON text, bytes
 
-import type { Socket } from 'node:net';
+/** A socket, as far as frames need one. */
+export interface FrameTarget {
+  cork(): void;
+  uncork(): void;
+  write(bytes: Uint8Array): unknown;
+}
 
 const HEADER = 12;
 const TEXT_LENGTH = 4;
 const BODY_LENGTH = 8;
 
 /** The buffers must not change before the other end has answered. */
-export function sendFrame(socket: Socket, id: number, message: unknown, body: readonly Uint8Array[] = []): void {
+export function sendFrame(socket: FrameTarget, id: number, message: unknown, body: readonly Uint8Array[] = []): void {
   const text = Buffer.from(JSON.stringify(message));
   const front = Buffer.allocUnsafe(HEADER + text.length);
   const bodyLength = body.reduce((sum, part) => sum + part.byteLength, 0);

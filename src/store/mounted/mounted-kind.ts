@@ -6,12 +6,13 @@ import type { BlobStore } from '../blob-store.ts';
 import { placeOf } from '../place-of.ts';
 import type { OpenStoreOptions, StoreConfig, StoreKind } from '../store-kind.ts';
 import { planMount } from './mount-plan.ts';
-import { openMountedStore } from './mounted-store.ts';
+import { OPEN_LIMIT_MS, openMountedStore } from './mounted-store.ts';
 
 const loadCifsSchema = async () => (await import('./cifs-config.ts')).cifsConfigSchema;
 
 export const nfsKind: StoreKind = {
   type: 'nfs',
+  openLimit: OPEN_LIMIT_MS,
   loadConfigSchema: async () => (await import('./nfs-config.ts')).nfsConfigSchema,
   open: (config, options) => open('nfs', config, options),
 };
@@ -19,6 +20,7 @@ export const nfsKind: StoreKind = {
 /** Two names for the same. */
 export const cifsKind: StoreKind = {
   type: 'cifs',
+  openLimit: OPEN_LIMIT_MS,
   loadConfigSchema: loadCifsSchema,
   open: (config, options) => open('cifs', config, options),
 };

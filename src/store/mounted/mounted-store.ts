@@ -14,11 +14,15 @@ import { MountedSink } from './mounted-sink.ts';
 import { MountedSource } from './mounted-source.ts';
 import { abandonedProcesses, StorageChild } from './storage-child.ts';
 
-/** Milliseconds for starting the process and mounting; below what a repository has to be opened in (control/repository-manager.ts). */
+/** Milliseconds until the process runs: no server has a part in that, only the load of this machine. */
+const PROCESS_LIMIT_MS = 30_000;
+/** Until the share is mounted and answers. */
 const START_LIMIT_MS = 7500;
 /** Of these the mount itself. */
 const MOUNT_LIMIT_MS = 6000;
 const STOP_LIMIT_MS = 8000;
+/** For all of an opening together, with something to spare. */
+export const OPEN_LIMIT_MS = PROCESS_LIMIT_MS + START_LIMIT_MS + STOP_LIMIT_MS;
 /** Each keeps some memory until its server answers. More are not started. */
 const MOST_ABANDONED = 16;
 
@@ -180,8 +184,10 @@ async function startChild({ plan, password }: MountSettings, { create, place }: 
       context: { place },
     });
   }
-  const child = new StorageChild(place, START_LIMIT_MS);
+  const child = new StorageChild(place, PROCESS_LIMIT_MS);
   try {
+    await child.ask<'hello'>({ op: 'hello' });
+    child.setLimit(START_LIMIT_MS);
     const secret = password === undefined ? {} : { password: password.reveal() };
     const capabilities = await child.ask<'start'>({ op: 'start', plan, create, limit: MOUNT_LIMIT_MS, ...secret });
     child.setLimit(plan.timeLimit);

@@ -5,6 +5,7 @@ import type { MountPlan } from './mount-plan.ts';
 
 /** Sources, sinks and listings are known by numbers that the asking side gives. */
 export type StorageRequest =
+  | { readonly op: 'hello' }
   | { readonly op: 'start'; readonly plan: MountPlan; readonly password?: string; readonly create: boolean; readonly limit: number }
   | { readonly op: 'list'; readonly listing: number; readonly prefix: string }
   | { readonly op: 'more'; readonly listing: number }
@@ -36,6 +37,7 @@ export interface Page {
 }
 
 export interface Answers {
+  readonly hello: null;
   readonly start: StoreCapabilities;
   readonly list: Page;
   readonly more: Page;

@@ -13,7 +13,7 @@ const PAGE = 256;
 /** They reach what is open already, which is on the share and nowhere else. */
 const UNCHECKED: ReadonlySet<Operation> = new Set(['read', 'write', 'flush', 'release', 'abort', 'more', 'leave']);
 
-export type StoreRequest = Exclude<StorageRequest, { readonly op: 'start' | 'stop' }>;
+export type StoreRequest = Exclude<StorageRequest, { readonly op: 'hello' | 'start' | 'stop' }>;
 
 export interface Served {
   readonly value: Answers[Operation];

@@ -15,7 +15,7 @@ import { SilenceWatch } from './silence-watch.ts';
 const PROGRAM = new URL(import.meta.url.endsWith('.ts') ? './storage-process.ts' : './storage-process.js', import.meta.url);
 const SOCKET_FD = 3;
 /** What the process is told of our environment: nothing that may be a secret. */
-const PASSED_ON = ['PATH', 'HOME', 'TMPDIR', 'CHAINKEEP_NATIVE', 'NODE_V8_COVERAGE'];
+const PASSED_ON = ['PATH', 'HOME', 'TMPDIR', 'CHAINKEEP_NATIVE', 'NODE_COMPILE_CACHE', 'NODE_V8_COVERAGE'];
 /** Threads for calls on the storage, all of them waiting for the network most of the time. */
 const THREADS = '8';
 

@@ -29,9 +29,10 @@ let stopped = false;
 async function start({ plan, password, create, limit }: Extract<StorageRequest, { readonly op: 'start' }>): Promise<Served> {
   const mount = await openMount({ plan, create, limit, password: password === undefined ? undefined : new Secret(password) });
   shown = (text) => text.replaceAll(mount.path, plan.mountPoint);
-  const store = await openLocalStore(mount.path, { create: false, claims: isFuse(plan.expected.types) });
+  const { types } = plan.expected;
+  const store = await openLocalStore(mount.path, { create: false, claims: isFuse(types), deniesOpen: isSmb(types) });
   opened = { mount, served: new ServedStore(store, () => mount.check()) };
-  return { value: await capabilitiesOf(store, plan.expected.types) };
+  return { value: await capabilitiesOf(store, types) };
 }
 
 /**
@@ -42,10 +43,9 @@ async function capabilitiesOf(store: BlobStore, types: readonly string[]): Promi
   const { createOnly, maxBlobSize, clock } = store.capabilities;
   const capacity = await store.capacity();
   const fuse = isFuse(types);
-  const smb = types.includes('cifs');
   return {
     createOnly: createOnly && !fuse,
-    atomicReplace: !fuse && !smb,
+    atomicReplace: !fuse && !isSmb(types),
     ...(fuse ? { retention: 'none' } : { retention: 'advisory', retentionMark: 'mode' }),
     maxBlobSize,
     clock,
@@ -53,11 +53,16 @@ async function capabilitiesOf(store: BlobStore, types: readonly string[]): Promi
   };
 }
 
+function isSmb(types: readonly string[]): boolean {
+  return types.includes('cifs') || types.includes('smb3');
+}
+
 function isFuse(types: readonly string[]): boolean {
   return types.some((type) => type.startsWith('fuse'));
 }
 
 async function answer(request: StorageRequest, body: Uint8Array): Promise<Served> {
+  if (request.op === 'hello') return { value: null };
   if (request.op === 'start') return start(request);
   if (!opened) throw new ChainkeepError('INTERNAL', `${request.op} before a share was opened`);
   if (request.op !== 'stop') return opened.served.serve(request, body);

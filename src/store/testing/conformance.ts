@@ -15,7 +15,7 @@ export interface StoreUnderTest {
   /** How another process opens the same place; absent for a wrapper that lives in one process. */
   readonly elsewhere?: { readonly type: string; readonly config: unknown };
   /** Its server refuses to replace or delete a blob that somebody has open, as some file servers do. */
-  readonly refusesOpen?: boolean;
+  readonly refusesOpen?: 'replace' | 'replace and delete';
   /** Blobs of the longest listing, where the usual number takes too long. */
   readonly many?: number;
   /** Also with protected blobs in it. */
