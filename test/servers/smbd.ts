@@ -17,6 +17,9 @@ export interface Smbd {
   readonly address: string;
   /** What the share `bk` shows. */
   readonly share: string;
+  /** It answers nobody from now on, until `thaw`. */
+  freeze(): void;
+  thaw(): void;
   stop(): Promise<void>;
 }
 
@@ -35,10 +38,14 @@ export async function startSmbd(folder: string): Promise<Smbd> {
   const server = spawn('smbd', ['-s', config, '-F', '--no-process-group'], { stdio: 'ignore', env: ENV, detached: true });
   const ended = once(server, 'exit');
   await untilConnected(address);
+  const signal = (name: NodeJS.Signals): void => void process.kill(-(server.pid ?? 0), name); // with the processes of its clients
   return {
     address,
     share: join(folder, 'share'),
+    freeze: () => signal('SIGSTOP'),
+    thaw: () => signal('SIGCONT'),
     stop: async () => {
+      signal('SIGCONT');
       server.kill('SIGTERM');
       await ended;
     },

@@ -12,11 +12,12 @@ import { mountedAt, type Share } from './share.ts';
 
 export function conformanceOf(name: string, share: Share): void {
   const home = mkdtempSync(join(tmpdir(), 'home-'));
+  const config = { ...share.config, time_limit_seconds: 60 };
   let store: BlobStore;
   let mountPoint: string;
 
   beforeAll(async () => {
-    store = await openStore(share.type, share.config, { create: true, home });
+    store = await openStore(share.type, config, { create: true, home });
     [mountPoint = ''] = mountedAt(share.source);
   });
   afterAll(async () => {
@@ -27,7 +28,7 @@ export function conformanceOf(name: string, share: Share): void {
 
   storeConformance(name, async () => ({
     store: keepOpen(store),
-    elsewhere: { type: share.type, config: { ...share.config, mount_point: mountPoint } },
+    elsewhere: { type: share.type, config: { ...config, mount_point: mountPoint } },
     many: 300,
     ...(share.type === 'cifs' && { refusesOpen: 'replace' }),
     dispose: async () => {

@@ -142,25 +142,32 @@ class MountedStore implements BlobStore {
 
   /** The process to ask; a new one in the place of one that was lost, when the pause after that is over. */
   async #ready(): Promise<StorageChild> {
-    if (this.#closed) throw new ChainkeepError('INTERNAL', `${this.place} is used after it was closed`);
-    const child = await this.#child;
-    const loss = child.loss;
-    if (!loss) return child;
-    const now = systemClock.monotonic();
-    if (now < Math.max(loss.at + pauseAfter(0), this.#nextTry)) throw loss.error;
-    // Claimed before anything is waited for: of many that come at once, one starts it.
-    this.#failures += 1;
-    this.#nextTry = now + pauseAfter(this.#failures);
+    for (;;) {
+      if (this.#closed) throw new ChainkeepError('INTERNAL', `${this.place} is used after it was closed`);
+      const current = this.#child;
+      const child = await current;
+      if (!child.loss) return child;
+      if (current !== this.#child) continue; // of many who found it lost, one has replaced it
+      const now = systemClock.monotonic();
+      if (now < Math.max(child.loss.at + pauseAfter(0), this.#nextTry)) throw child.loss.error;
+      this.#failures += 1;
+      this.#nextTry = now + pauseAfter(this.#failures);
+      return this.#replace(child);
+    }
+  }
+
+  async #replace(lost: StorageChild): Promise<StorageChild> {
     const started = startChild(this.#settings, { create: false, place: this.place });
+    // Where it cannot be started, who waits for it learns why the last one was lost.
     this.#child = started.then(
       ({ child }) => child,
-      () => child,
+      () => lost,
     );
-    const { child: fresh, capabilities } = await started;
+    const { child, capabilities } = await started;
     this.#failures = 0;
     this.#nextTry = 0;
     this.#capabilities = capabilities;
-    return fresh;
+    return child;
   }
 }
 

@@ -203,7 +203,8 @@ export function namingBehaviours(subject: Subject): void {
     const kept = refusesOpen === 'replace and delete';
     const expected = kept ? [] : all.filter((leftover) => leftover.name.startsWith('a/one'));
     expect(swept.map((leftover) => leftover.name)).toEqual(expected.map((leftover) => leftover.name));
-    expect((await listLeftovers(store)).length).toBe(3 - expected.length);
+    // A file server may show what was deleted until whoever has it open closes it.
+    if (refusesOpen !== 'replace') expect((await listLeftovers(store)).length).toBe(3 - expected.length);
     if (kept) {
       await sinks[0]?.abort(); // the server knew that its writer lives
     } else {
