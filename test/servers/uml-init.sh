@@ -58,6 +58,9 @@ strict sync = yes
 path = /mnt/srv/export
 read only = no
 force user = root
+# The guest's file system keeps no attributes of its own: read-only files are told by their mode.
+store dos attributes = no
+map readonly = yes
 CONF
   printf 'a pass,word\na pass,word\n' | smbpasswd -c /mnt/smb/smb.conf -s -a root
   smbd -s /mnt/smb/smb.conf -D

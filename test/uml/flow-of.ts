@@ -1,4 +1,5 @@
 // A user and a share of the guest: everything that is done with a repository, its server asleep and back, and another folder in its place.
+// Each function stands in a `describe` of its own.
 // Runs inside of user-mode-linux only (test/servers/uml.ts).
 
 import { execFileSync } from 'node:child_process';
@@ -13,38 +14,42 @@ const MIB = 1024 * 1024;
 /** Seconds: the time limit of one call is 5 for these shares, opening takes 7.5 at most, and the guest is slow. */
 const OFFLINE_WITHIN_S = 60;
 
-/** The essentials. */
-export function flowOf(name: string, share: Share): void {
-  const user = newUser();
+/** The shortest way through: all that a user does with a share, by command line. */
+export function essentialsOf(name: string, share: Share): void {
+  const user = newUser(share);
   const disk = user.path('disk.img');
 
-  beforeAll(() => {
-    process.env.SHARE_PASSWORD = PASSWORD;
+  it(`${name}: add, back up twice, verify, restore, delete; mounted while it is used and no longer`, async () => {
     writeFileSync(disk, noise(3 * MIB, 1));
-  });
-  afterEach(() => expect(mountedAt(share.source), 'what is mounted after a command').toEqual([]));
-  afterAll(() => {
-    for (const entry of readdirSync(EXPORT)) rmSync(join(EXPORT, entry), { recursive: true });
-  });
-
-  it(`${name}: add, test, back up, verify, restore, delete; mounted while it is used and no longer`, async () => {
     await user.json('repo', 'add', 'share', ...share.options);
     expect(readdirSync(EXPORT)).toEqual(['chainkeep-repository.json']);
-    const { steps } = await user.json<{ steps: readonly { name: string; ok: boolean }[] }>('repo', 'test', 'share');
-    expect(steps.filter(({ ok }) => !ok)).toEqual([]);
     const full = await user.backup(disk, 'vm');
-    const first = user.save(disk, 'first.img');
     writeFileSync(disk, Buffer.concat([noise(2 * MIB, 1), noise(MIB, 2)]));
     const incremental = await user.backup(disk, 'vm');
     expect(incremental).toMatchObject({ backup_type: 'incremental', parent_backup_id: full.backup_id });
     await user.verifyAll('share');
-    await user.expectRestores(full.backup_id, first);
     await user.expectRestores(incremental.backup_id, disk);
-    expect(await user.json('repo', 'list')).toMatchObject({ repositories: [{ name: 'share', health: 'healthy', problem: null }] });
     // Plain files on the server, which any tool reads.
     expect(readdirSync(EXPORT, { recursive: true }).filter((file) => String(file).endsWith('.qcow2')).length).toBe(2);
     await user.json('delete', incremental.backup_id);
-    await user.json('delete', full.backup_id);
+    expect(readdirSync(EXPORT, { recursive: true }).filter((file) => String(file).endsWith('.qcow2')).length).toBe(1);
+  });
+}
+
+/** The rest of what is done with a share, and its server asleep. */
+export function flowOf(name: string, share: Share): void {
+  const user = newUser(share);
+  const disk = user.path('disk.img');
+
+  it(`${name}: the self-test passes, what is shown is right, the last backup leaves nothing`, async () => {
+    writeFileSync(disk, noise(3 * MIB, 1));
+    await user.json('repo', 'add', 'share', ...share.options);
+    const { steps } = await user.json<{ steps: readonly { name: string; ok: boolean }[] }>('repo', 'test', 'share');
+    expect(steps.filter(({ ok }) => !ok)).toEqual([]);
+    const { backup_id: id } = await user.backup(disk, 'vm');
+    await user.expectRestores(id, disk);
+    expect(await user.json('repo', 'list')).toMatchObject({ repositories: [{ name: 'share', health: 'healthy', problem: null }] });
+    await user.json('delete', id);
     expect(readdirSync(EXPORT)).toEqual(['chainkeep-repository.json']);
   });
 
@@ -68,16 +73,12 @@ export function flowOf(name: string, share: Share): void {
 
 /** What takes longer. */
 export function longFlowOf(name: string, share: Share): void {
-  const user = newUser();
+  const user = newUser(share);
   const disk = user.path('disk.img');
 
-  beforeAll(async () => {
-    process.env.SHARE_PASSWORD = PASSWORD;
+  it(`${name}: is added`, async () => {
     writeFileSync(disk, noise(40 * MIB, 3));
     await user.json('repo', 'add', 'share', ...share.options);
-  });
-  afterAll(() => {
-    for (const entry of readdirSync(EXPORT)) rmSync(join(EXPORT, entry), { recursive: true });
   });
 
   it(`${name}: a server that stops answering in the middle ends the backup, and the next one is whole`, async () => {
@@ -165,9 +166,17 @@ export function longFlowOf(name: string, share: Share): void {
   });
 }
 
-function newUser(): ScratchHome {
+/** Of the tests that follow; nothing may be mounted between two of them, and the share is empty behind the last. */
+function newUser(share: Share): ScratchHome {
   const folder = mkdtempSync(join(tmpdir(), 'user-'));
-  afterAll(() => rmSync(folder, { recursive: true, force: true }));
+  beforeAll(() => {
+    process.env.SHARE_PASSWORD = PASSWORD;
+  });
+  afterEach(() => expect(mountedAt(share.source), 'what is mounted after a command').toEqual([]));
+  afterAll(() => {
+    for (const entry of readdirSync(EXPORT)) rmSync(join(EXPORT, entry), { recursive: true });
+    rmSync(folder, { recursive: true, force: true });
+  });
   return new ScratchHome(folder);
 }
 

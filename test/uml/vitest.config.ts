@@ -3,5 +3,5 @@
 import { defineConfig } from 'vitest/config';
 
 export default defineConfig({
-  test: { include: ['test/uml/*.inside.ts'], pool: 'threads', maxWorkers: 1, isolate: false, testTimeout: 120_000, hookTimeout: 60_000 },
+  test: { include: ['test/uml/*.inside.ts'], pool: 'threads', maxWorkers: 1, isolate: false, testTimeout: 600_000, hookTimeout: 120_000 },
 });

@@ -1,6 +1,0 @@
-// The essentials of a repository over NFS v3 of the kernel. Runs inside of user-mode-linux only (test/servers/uml.ts).
-
-import { flowOf } from './flow-of.ts';
-import { nfsShare } from './share.ts';
-
-flowOf('NFS v3', nfsShare('3'));

@@ -1,6 +1,0 @@
-// What a repository over NFS v4.2 of the kernel must survive. Runs inside of user-mode-linux only (test/servers/uml.ts).
-
-import { longFlowOf } from './flow-of.ts';
-import { nfsShare } from './share.ts';
-
-longFlowOf('NFS v4.2', nfsShare('4.2'));
