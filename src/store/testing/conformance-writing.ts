@@ -167,7 +167,6 @@ export function writingBehaviours(subject: Subject): void {
 
 async function runDirectWriter(input: DirectWriterInput): Promise<readonly number[]> {
   const worker = new Worker(new URL('./direct-writer.ts', import.meta.url), { workerData: input });
-  const [offsets] = await once(worker, 'message');
-  await once(worker, 'exit');
+  const [[offsets]] = await Promise.all([once(worker, 'message'), once(worker, 'exit')]); // the one may follow the other at once
   return offsets;
 }
