@@ -1,9 +1,10 @@
 // A storage that does not answer, for real: system calls on it never return. Every command ends in time, and the other repositories are used as ever.
 
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
-import { expect, it } from 'vitest';
+import { expect, it, onTestFinished } from 'vitest';
 import type { RepositoryView } from '../../src/app-interface.ts';
 import { mountHanging } from '../store/hanging-mount.ts';
+import { mountTmpfs } from '../store/temporary-mount.ts';
 import { noise, scratchHome } from './scratch-home.ts';
 
 const OFFLINE = { health: 'offline', problem: expect.stringContaining('has not answered') };
@@ -43,6 +44,38 @@ it('one repository hangs: it is offline, everything else goes on, and it comes b
   await user.json('repo', 'update', 'dead', '--enable');
   expect(await user.json('repo', 'show', 'dead')).toMatchObject({ health: 'healthy', problem: null });
   await user.backup(disk, 'vm', '--repo', 'dead');
+});
+
+it('a share hangs: its own process is left behind, every command ends, and it comes back', async (context) => {
+  const user = scratchHome();
+  const disk = user.path('disk.img');
+  writeFileSync(disk, noise(200_000, 1));
+  const share = mountTmpfs('size=16m');
+  if (typeof share === 'string') return context.skip(share);
+  onTestFinished(share.dispose);
+  const settings = ['server=nas', 'export_path=/backups', `mount_point=${share.path}`, 'system_mount=tmpfs chainkeep-test'];
+  await user.json('repo', 'add', 'share', '--type', 'nfs', ...settings.flatMap((setting) => ['--set', setting]));
+  await user.json('repo', 'add', 'good', '--path', user.path('good'));
+  const { backup_id: id } = await user.backup(disk, 'vm', '--repo', 'share');
+  const hanging = mountHanging(share.path);
+  if (typeof hanging === 'string') return context.skip(hanging);
+  try {
+    const [{ repositories }, backup] = await Promise.all([
+      user.json<{ repositories: readonly RepositoryView[] }>('repo', 'list'),
+      user.backup(disk, 'vm', '--repo', 'good'),
+      user.refused('REPOSITORY_OFFLINE', 'backup', disk, '--vm', 'vm', '--repo', 'share'),
+    ]);
+    expect(repositories).toMatchObject([
+      { name: 'good', health: 'healthy', problem: null },
+      { name: 'share', health: 'offline', problem: expect.stringContaining('has not answered') },
+    ]);
+    await user.expectRestores(backup.backup_id, disk);
+  } finally {
+    hanging.dispose();
+  }
+  expect(await user.backup(disk, 'vm', '--repo', 'share')).toMatchObject({ backup_type: 'incremental', parent_backup_id: id });
+  await user.verifyAll('share');
+  expect(await user.json('repo', 'show', 'share')).toMatchObject({ health: 'healthy', problem: null });
 });
 
 it('disabled: no new backups, but restores', async () => {

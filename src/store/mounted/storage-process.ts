@@ -20,7 +20,21 @@ interface Opened {
   readonly served: ServedStore;
 }
 
-const socket = new Socket({ fd: 3, readable: true, writable: true });
+/** Bytes that are taken from the socket at once; with Node's own way it would be 64 KiB, each time in a buffer of its own. */
+const CHUNK = 256 * 1024;
+
+const socket = new Socket({
+  fd: 3,
+  readable: true,
+  writable: true,
+  onread: {
+    buffer: Buffer.alloc(CHUNK),
+    callback: (length, chunk) => {
+      reader.feed(Buffer.from(chunk.buffer, chunk.byteOffset, length));
+      return true;
+    },
+  },
+});
 let opened: Opened | undefined;
 let shown = (text: string): string => text;
 let waiting = 0;
@@ -93,7 +107,6 @@ const reader = new FrameReader({
   },
 });
 
-socket.on('data', (chunk: Buffer) => reader.feed(chunk));
 socket.on('error', end);
 socket.on('close', end);
 
