@@ -244,6 +244,7 @@ class ChainkeepApp implements view.App {
     const repositories = new RepositoryManager({
       catalog,
       clock: this.#clock,
+      home: this.#options.home,
       installationId: () => installationId(catalog),
       keys: async () => openKeyStore({ ...this.#options, installationId: await installationId(catalog) }),
     });

@@ -4,7 +4,25 @@
 import { accessSync, constants, globSync, readFileSync } from 'node:fs';
 import { delimiter, dirname, join, resolve } from 'node:path';
 
-const TOOLS = ['qemu-img', 'qemu-io', 'qemu-nbd', 'nbdkit', 'nbdcopy', 'nbdinfo', 'strace', 'mkfs.ext4', 'mariadbd', 'faketime'];
+const TOOLS = [
+  'qemu-img',
+  'qemu-io',
+  'qemu-nbd',
+  'nbdkit',
+  'nbdcopy',
+  'nbdinfo',
+  'strace',
+  'mkfs.ext4',
+  'mkfs.xfs',
+  'mariadbd',
+  'faketime',
+  'smbd',
+  'smbnetfs',
+  'linux.uml',
+  'rpc.nfsd',
+  'mount.nfs',
+  'mount.cifs',
+];
 const EXTRA_FOLDERS = ['/usr/sbin', '/sbin'];
 
 function isOnThisMachine(tool: string): boolean {

@@ -5,6 +5,7 @@
 import { LATE, within } from '../plumbing/abandoned-work.ts';
 import type { Clock } from '../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
+import { pauseAfter } from '../plumbing/pause.ts';
 
 interface State {
   /** Settles when an attempt that was given up answers after all. */
@@ -18,6 +19,8 @@ export interface Attempt<T> {
   /** Id and name of the repository, or the place of one that has none yet. */
   readonly id: string;
   readonly name: string;
+  /** Milliseconds, where it is another limit than for most. */
+  readonly limit?: number | undefined;
   run(): Promise<T>;
   /** Closes what came too late. */
   dispose?(late: T): Promise<void>;
@@ -30,11 +33,8 @@ export interface Reachability {
   isDue(id: string): boolean;
 }
 
-const FIRST_PAUSE_MS = 1000;
-const LONGEST_PAUSE_MS = 5 * 60_000;
-
 /** `limit` in milliseconds. */
-export function openReachability(clock: Clock, limit: number): Reachability {
+export function openReachability(clock: Clock, usualLimit: number): Reachability {
   const states = new Map<string, State>();
   const stateOf = (id: string): State => {
     const state = states.get(id) ?? { hanging: undefined, failures: 0, nextTry: 0 };
@@ -42,13 +42,14 @@ export function openReachability(clock: Clock, limit: number): Reachability {
     return state;
   };
   const failed = (state: State): void => {
-    state.nextTry = clock.monotonic() + Math.min(LONGEST_PAUSE_MS, FIRST_PAUSE_MS * 2 ** Math.min(state.failures, 16));
+    state.nextTry = clock.monotonic() + pauseAfter(state.failures);
     state.failures += 1;
   };
   return {
     isDue: (id) => clock.monotonic() >= (states.get(id)?.nextTry ?? 0),
     reach: async (attempt) => {
       const state = stateOf(attempt.id);
+      const { limit = usualLimit } = attempt;
       try {
         if (state.hanging && (await within(state.hanging, limit)) === LATE) throw silent(attempt, limit);
         const answer = await answerOf(attempt, state, limit);

@@ -24,7 +24,7 @@ import { type GivenConfig, type ParsedConfig, parseStoreConfig } from '../store/
 import { placeOf } from '../store/place-of.ts';
 import { assertUsable, failedToOpen, type SelfTestStep, selfTest } from '../store/self-test.ts';
 import { currentOwner } from './owner.ts';
-import { fullConfig, type RepositoryContext, storageFields } from './repository-context.ts';
+import { fullConfig, openLimitOf, type RepositoryContext, storageFields } from './repository-context.ts';
 import { isSamePlace, placeOfRow, refuseName, refuseTaken } from './repository-names.ts';
 import type { KeyStore } from './secret-keys.ts';
 import { storeSecrets } from './secrets.ts';
@@ -114,6 +114,7 @@ async function reachPlace(context: RepositoryContext, { type, config, secrets }:
   return context.reachability.reach({
     id: place,
     name: place,
+    limit: await openLimitOf(type),
     run: () => context.openStore(type, { ...splitCommon(config).own, ...secrets }, { create: true, onMade: (undo) => undos.push(undo) }),
     dispose: async (store) => {
       await store.close();
@@ -196,7 +197,8 @@ async function takeBack(context: RepositoryContext, row: BackupRepository): Prom
   const { clock, reachability } = context;
   const config = await fullConfig(context, row);
   const run = (): Promise<BlobStore> => context.openStore(row.repository_type, config, { create: false });
-  const store = await reachability.reach({ id: row.id, name: row.name, run, dispose: (late) => late.close() });
+  const limit = await openLimitOf(row.repository_type);
+  const store = await reachability.reach({ id: row.id, name: row.name, limit, run, dispose: (late) => late.close() });
   try {
     const installationId = await context.installationId();
     // That it is this repository is known before anything is written.

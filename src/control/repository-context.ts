@@ -8,7 +8,7 @@ import { type Immutability, parseImmutability } from '../repository/immutability
 import { openRepository, type Repository } from '../repository/repository.ts';
 import type { BlobStore, StoreCapacity } from '../store/blob-store.ts';
 import { splitCommon } from '../store/common-settings.ts';
-import type { openStore } from '../store/registry.ts';
+import { loadStoreKind, type openStore } from '../store/registry.ts';
 import type { StoreConfig } from '../store/store-kind.ts';
 import { currentMachine } from './machine.ts';
 import type { Reachability } from './reachability.ts';
@@ -65,4 +65,9 @@ export async function openIn(
 /** What can be believed of the time, by the clock of this machine and that of a store. */
 export async function timeAt(catalog: Catalog, store?: BlobStore): Promise<ClockVerdict> {
   return readTrustedTime(catalog, await currentMachine(catalog), store && (() => store.now()));
+}
+
+/** Milliseconds that opening a store of this type may take; undefined for what is usual. */
+export async function openLimitOf(type: string): Promise<number | undefined> {
+  return (await loadStoreKind(type)).openLimit;
 }

@@ -28,7 +28,7 @@ import { forecastStorage } from './forecast-storage.ts';
 import { openReachability } from './reachability.ts';
 import { refuseLockedRepository } from './refuse-locked-repository.ts';
 import type { NewRepository } from './register-repository.ts';
-import { fullConfig, openIn, type RepositoryContext, storageFields, timeAt } from './repository-context.ts';
+import { fullConfig, openIn, openLimitOf, type RepositoryContext, storageFields, timeAt } from './repository-context.ts';
 import type { KeyStore } from './secret-keys.ts';
 import { type Rotation, rotateKeys } from './secrets.ts';
 import { openStoreWraps, type StoreUse, type StoreWraps } from './store-wraps.ts';
@@ -43,6 +43,8 @@ export interface RepositoryManagerOptions {
   /** Milliseconds until a repository that does not answer counts as offline; default 8000. */
   readonly timeLimit?: number;
   readonly openStore?: typeof openStore;
+  /** Folder of this installation, which shares are mounted below. */
+  readonly home?: string;
 }
 
 export interface OpenedRepository {
@@ -68,9 +70,10 @@ export class RepositoryManager {
   readonly #wraps: StoreWraps;
 
   constructor(options: RepositoryManagerOptions) {
+    const { home, openStore: open = openStore } = options;
     this.#context = {
-      openStore,
       ...options,
+      openStore: home === undefined ? open : (type, config, how) => open(type, config, { ...how, home }),
       reachability: openReachability(options.clock, options.timeLimit ?? TIME_LIMIT_MS),
     };
     this.#catalog = options.catalog;
@@ -245,7 +248,14 @@ export class RepositoryManager {
         throw error;
       }
     };
-    const { result } = await context.reachability.reach({ id: row.id, name: row.name, run, dispose: (late) => late.repository.close() });
+    const limit = await openLimitOf(row.repository_type);
+    const { result } = await context.reachability.reach({
+      id: row.id,
+      name: row.name,
+      limit,
+      run,
+      dispose: (late) => late.repository.close(),
+    });
     return result;
   }
 
@@ -264,7 +274,7 @@ function tellsHealth(error: unknown): error is ChainkeepError {
 }
 
 function healthAfter(error: unknown): BackupRepository['health'] {
-  return isChainkeepError(error, 'REPOSITORY_OFFLINE') ? 'offline' : 'warning';
+  return isChainkeepError(error, 'REPOSITORY_OFFLINE') || isChainkeepError(error, 'MOUNT_FAILED') ? 'offline' : 'warning';
 }
 
 function readOnlyError(row: BackupRepository): ChainkeepError {

@@ -13,7 +13,7 @@ import { splitCommon } from '../store/common-settings.ts';
 import { type GivenConfig, type ParsedConfig, parseStoreConfig, withoutSettings } from '../store/parse-config.ts';
 import { refuseWeaker } from './refuse-locked-repository.ts';
 import { immutableFields } from './register-repository.ts';
-import { openIn, type RepositoryContext, storageFields } from './repository-context.ts';
+import { openIn, openLimitOf, type RepositoryContext, storageFields } from './repository-context.ts';
 import { placeOfRow, refuseName, refuseTaken } from './repository-names.ts';
 import { isSecretReference } from './secret-reference.ts';
 import { dropSecrets, readSecrets, storeSecrets } from './secrets.ts';
@@ -116,8 +116,9 @@ async function lookAtPlace(
   const config = { ...splitCommon(parsed.config).own, ...parsed.secrets };
   const openIt = async (): Promise<BlobStore> => context.openStore(row.repository_type, config, { create: false });
   // Another key than the repository's own: the old place may hang while the new one answers.
+  const limit = await openLimitOf(row.repository_type);
   const open = (): Promise<BlobStore> =>
-    reachability.reach({ id: `${row.id} moved`, name: row.name, run: openIt, dispose: (late) => late.close() });
+    reachability.reach({ id: `${row.id} moved`, name: row.name, limit, run: openIt, dispose: (late) => late.close() });
   const store = await open();
   try {
     const repository = await openIn(context, row, store, silentLogger);

@@ -2,16 +2,13 @@
 
 import { ChainkeepError } from '../plumbing/errors.ts';
 import type { BlobStore } from './blob-store.ts';
-import { plannedKind } from './planned-kind.ts';
 import type { OpenStoreOptions, StoreConfig, StoreKind, StoreType } from './store-kind.ts';
-
-const loadCifsSchema = async () => (await import('./mounted/cifs-config.ts')).cifsConfigSchema;
 
 const KINDS: Readonly<Record<StoreType, () => Promise<StoreKind>>> = {
   local: async () => (await import('./local/local-kind.ts')).localKind,
-  nfs: async () => plannedKind({ type: 'nfs', loadConfigSchema: async () => (await import('./mounted/nfs-config.ts')).nfsConfigSchema }),
-  cifs: async () => plannedKind({ type: 'cifs', loadConfigSchema: loadCifsSchema }),
-  smb: async () => plannedKind({ type: 'smb', loadConfigSchema: loadCifsSchema }),
+  nfs: async () => (await import('./mounted/mounted-kind.ts')).nfsKind,
+  cifs: async () => (await import('./mounted/mounted-kind.ts')).cifsKind,
+  smb: async () => (await import('./mounted/mounted-kind.ts')).smbKind,
   s3: async () => (await import('./s3/s3-kind.ts')).s3Kind,
   azure: async () => (await import('./azure/azure-kind.ts')).azureKind,
 };
@@ -29,7 +26,7 @@ export async function loadStoreKind(type: string): Promise<StoreKind> {
   });
 }
 
-/** Opens a store whose settings passed `parseStoreConfig` when it was registered. NOT_BUILT_YET for a kind that is planned. */
+/** Opens a store whose settings passed `parseStoreConfig` when it was registered. CONFIG_INVALID for a type that does not exist. */
 export async function openStore(type: string, config: StoreConfig, options: OpenStoreOptions): Promise<BlobStore> {
   return (await loadStoreKind(type)).open(config, options);
 }

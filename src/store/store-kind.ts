@@ -17,12 +17,16 @@ export interface StoreKind {
    * Fields with `.describe()` help; secret fields carry `.meta({ secret: true })` and come out as Secret.
    */
   loadConfigSchema(): Promise<ZodObject>;
+  /** Milliseconds that opening may take, where it is more than for others: such a kind notices by itself, and sooner, that nobody answers. */
+  readonly openLimit?: number;
   /** `config` passed the schema at registration. `create`: the place may be made when it is missing (only `repo add` does that). */
   open(config: StoreConfig, options: OpenStoreOptions): Promise<BlobStore>;
 }
 
 export interface OpenStoreOptions {
   readonly create: boolean;
+  /** Folder of this installation: shares are mounted below it. Without it only places are used that are there already. */
+  readonly home?: string;
   /** Is told of everything that `create` made, with a way to take it back where it is still empty: nothing remains of a failed registration. */
   readonly onMade?: (undo: () => Promise<void>) => void;
 }

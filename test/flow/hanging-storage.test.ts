@@ -2,9 +2,10 @@
 
 import { mkdirSync, renameSync, writeFileSync } from 'node:fs';
 import Database from 'better-sqlite3';
-import { expect, it } from 'vitest';
+import { expect, it, onTestFinished } from 'vitest';
 import type { RepositoryView } from '../../src/app-interface.ts';
 import { mountHanging } from '../store/hanging-mount.ts';
+import { mountTmpfs } from '../store/temporary-mount.ts';
 import { noise, scratchHome } from './scratch-home.ts';
 
 const OFFLINE = { health: 'offline', problem: expect.stringContaining('has not answered') };
@@ -80,6 +81,38 @@ function lastTry(file: string): unknown {
   expect(row).toMatchObject({ health: 'offline', last_check_at: expect.any(String) });
   return row;
 }
+
+it('a share hangs: its own process is left behind, every command ends, and it comes back', async (context) => {
+  const user = scratchHome();
+  const disk = user.path('disk.img');
+  writeFileSync(disk, noise(200_000, 1));
+  const share = mountTmpfs('size=16m');
+  if (typeof share === 'string') return context.skip(share);
+  onTestFinished(share.dispose);
+  const settings = ['server=nas', 'export_path=/backups', `mount_point=${share.path}`, 'system_mount=tmpfs chainkeep-test'];
+  await user.json('repo', 'add', 'share', '--type', 'nfs', ...settings.flatMap((setting) => ['--set', setting]));
+  await user.json('repo', 'add', 'good', '--path', user.path('good'));
+  const { backup_id: id } = await user.backup(disk, 'vm', '--repo', 'share');
+  const hanging = mountHanging(share.path);
+  if (typeof hanging === 'string') return context.skip(hanging);
+  try {
+    const [{ repositories }, backup] = await Promise.all([
+      user.json<{ repositories: readonly RepositoryView[] }>('repo', 'list'),
+      user.backup(disk, 'vm', '--repo', 'good'),
+      user.refused('REPOSITORY_OFFLINE', 'backup', disk, '--vm', 'vm', '--repo', 'share'),
+    ]);
+    expect(repositories).toMatchObject([
+      { name: 'good', health: 'healthy', problem: null },
+      { name: 'share', health: 'offline', problem: expect.stringContaining('has not answered') },
+    ]);
+    await user.expectRestores(backup.backup_id, disk);
+  } finally {
+    hanging.dispose();
+  }
+  expect(await user.backup(disk, 'vm', '--repo', 'share')).toMatchObject({ backup_type: 'incremental', parent_backup_id: id });
+  await user.verifyAll('share');
+  expect(await user.json('repo', 'show', 'share')).toMatchObject({ health: 'healthy', problem: null });
+});
 
 it('disabled: no new backups, but restores', async () => {
   const user = scratchHome();

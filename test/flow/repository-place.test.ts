@@ -32,9 +32,11 @@ describe('a folder that is no place for a repository', () => {
     expect(none.advice).toContain('--help');
     await user.refused('CONFIG_INVALID', 'repo', 'add', '', '--path', user.path('new'));
     await user.refused('CONFIG_INVALID', 'repo', 'add', 'x', '--path', user.path('new'), '--set', 'color=red');
-    const nfs = ['--type', 'nfs', '--set', 'server=nas', '--set', 'export_path=/backups'];
-    await user.refused('NOT_BUILT_YET', 'repo', 'add', 'x', ...nfs);
-    await user.refused('NOT_BUILT_YET', 'repo', 'test', ...nfs);
+    // Only the system mounts it, and has not: this is a plain folder.
+    const system = `mount_point=${user.path('photos')}`;
+    const nfs = ['--type', 'nfs', ...['server=nas', 'export_path=/b', system, 'system_mount=nfs4 nas:/b'].flatMap((one) => ['--set', one])];
+    await user.refused('REPOSITORY_OFFLINE', 'repo', 'add', 'x', ...nfs);
+    await user.refused('REPOSITORY_OFFLINE', 'repo', 'test', ...nfs);
     await user.refused('CONFIG_INVALID', 'repo', 'test', '--path', 'x', '--set', 'color=red');
     await user.json('repo', 'test', '--path', user.path('a/new/place'));
     expect(user.files()).toEqual(before);

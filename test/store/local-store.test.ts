@@ -6,6 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { BlobStore } from '../../src/store/blob-store.ts';
+import { openRoot } from '../../src/store/local/local-root.ts';
 import { openLocalStore } from '../../src/store/local/local-store.ts';
 import { publishNew } from '../../src/store/local/publish.ts';
 import { codeOf, listLeftovers, listNames, readBlob, writeBlob } from '../../src/store/testing/store-probe.ts';
@@ -183,6 +184,6 @@ it('a create whose answer was lost on the network and is asked again has succeed
   const [temporary, final] = [join(root, 'x.tmp-0123456789ab'), join(root, 'x')];
   await writeFile(temporary, 'mine');
   await link(temporary, final);
-  await publishNew(temporary, final);
+  await publishNew(await openRoot(root, { create: false }), temporary, final);
   expect(await readdir(root)).toEqual(['x']);
 });

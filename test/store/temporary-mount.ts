@@ -24,16 +24,29 @@ export function mountTmpfs(options: string): TemporaryMount | string {
 
 /** An ext4 of this size in a file, behind a loop device; nothing in it is reserved for root. Or a plain sentence why there is none. */
 export function mountExt4(file: string, bytes: number): TemporaryMount | string {
+  return mountLoop({ file, bytes, type: 'ext4', make: ['mkfs.ext4', '-q', '-F', '-m', '0', '-O', '^resize_inode'] });
+}
+
+/** The same for XFS, which takes no less than 300 MiB. */
+export function mountXfs(file: string, bytes: number): TemporaryMount | string {
+  return mountLoop({ file, bytes, type: 'xfs', make: ['mkfs.xfs', '-q', '-f'] });
+}
+
+interface LoopMount {
+  readonly file: string;
+  readonly bytes: number;
+  readonly type: string;
+  /** The program that makes the file system, without the file. */
+  readonly make: readonly [string, ...string[]];
+}
+
+function mountLoop({ file, bytes, type, make: [program, ...options] }: LoopMount): TemporaryMount | string {
   return mountAt((path) => {
     writeFileSync(file, '');
     truncateSync(file, bytes);
     const env = { ...process.env, PATH: `${process.env.PATH}:/usr/sbin:/sbin` };
-    execFileSync('mkfs.ext4', ['-q', '-F', '-m', '0', '-O', '^resize_inode', file], {
-      timeout: 10_000,
-      stdio: ['ignore', 'ignore', 'pipe'],
-      env,
-    });
-    mount('-t', 'ext4', '-o', 'loop', file, path);
+    execFileSync(program, [...options, file], { timeout: 30_000, stdio: ['ignore', 'ignore', 'pipe'], env });
+    mount('-t', type, '-o', 'loop', file, path);
   });
 }
 

@@ -41,6 +41,17 @@ export async function storeError(error: unknown, call: FailedCall): Promise<Chai
     if (isChainkeepError(offline)) return offline;
     throw offline;
   }
+  if (call.action === 'read' && code === 'ESTALE') {
+    return new ChainkeepError(
+      'BLOB_CHANGED',
+      `${place} is not the file any more that was opened: it was replaced or deleted on its server`,
+      {
+        advice: 'open it again',
+        cause: error,
+        context,
+      },
+    );
+  }
   return new ChainkeepError('STORE_FAILED', `cannot ${call.action} ${place}: ${reasonOf(error)}`, {
     advice: code === 'EACCES' ? 'check the owner and the mode of the file and its folders' : 'check the disk and the system log',
     cause: error,

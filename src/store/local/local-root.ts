@@ -12,15 +12,25 @@ export interface LocalRoot {
   readonly identity: string;
   /** Folders whose entry in their parent this process has made durable. */
   readonly durableFolders: Set<string>;
+  /** Where the file system cannot create only, claims decide among the writers that use them (publish.ts). */
+  readonly claims: boolean;
+  /** Its file server denies access to what somebody has open, in the same words as to what is forbidden. */
+  readonly deniesOpen: boolean;
+}
+
+export interface OpenLocalOptions extends OpenStoreOptions {
+  readonly claims?: boolean;
+  readonly deniesOpen?: boolean;
 }
 
 /** The root itself may be reached through a link (the administrator's choice); nothing below it may. */
-export async function openRoot(path: string, options: OpenStoreOptions): Promise<LocalRoot> {
+export async function openRoot(path: string, options: OpenLocalOptions): Promise<LocalRoot> {
   if (!isAbsolute(path))
     throw new ChainkeepError('CONFIG_INVALID', `the path of a local store must be absolute: ${path}`, { context: { path } });
   const normal = resolve(path);
   if (options.create) await makeRoot(normal, options.onMade ?? (() => undefined));
-  return { path: normal, identity: await readIdentity(normal), durableFolders: new Set() };
+  const { claims = false, deniesOpen = false } = options;
+  return { path: normal, identity: await readIdentity(normal), durableFolders: new Set(), claims, deniesOpen };
 }
 
 /** REPOSITORY_OFFLINE unless the root is there and the one that was opened. */

@@ -10,6 +10,7 @@ import { folderOf, temporaryName } from '../blob-name.ts';
 import type { PutOptions } from '../blob-store.ts';
 import { storeError } from './local-errors.ts';
 import { type LocalRoot, makeFolders, removeEmptyFolders, syncFolder } from './local-root.ts';
+import { onceFree } from './once-free.ts';
 import { refuseMarked } from './protect-file.ts';
 import { publishNew, publishReplacing } from './publish.ts';
 
@@ -92,10 +93,10 @@ class LocalSink implements ByteSink {
     // Some network file systems report a failed write only here.
     await this.#handle.close();
     if (this.#ifAbsent) {
-      await publishNew(temporary, final);
+      await publishNew(this.#place.root, temporary, final);
     } else {
       await refuseMarked(final, this.name);
-      await publishReplacing(temporary, final);
+      await publishReplacing(this.#place.root, temporary, final);
     }
     // Name last: until the folder is synced a power loss may take the name back, so only now may the caller say "it is there".
     await syncFolder(dirname(final));
@@ -125,10 +126,10 @@ class LocalSink implements ByteSink {
       await this.#handle.close(); // waits for appends under way; a second close is nothing
       // A create that failed behind its link (the folder's fsync, say) was answered with an error: nobody may find it later.
       if (this.#published !== undefined && (await inodeOf(final)) === this.#published) {
-        await removeFile(final);
+        await removeFile(root, final);
         await syncFolder(dirname(final));
       }
-      await removeFile(temporary);
+      await removeFile(root, temporary);
       await removeEmptyFolders(root, folderOf(name));
     } catch (error) {
       throw await storeError(error, { root, action: 'write', name });
@@ -181,9 +182,9 @@ async function inodeOf(path: string): Promise<bigint | undefined> {
   }
 }
 
-async function removeFile(path: string): Promise<void> {
+async function removeFile(root: LocalRoot, path: string): Promise<void> {
   try {
-    await unlink(path);
+    await onceFree(root, path, () => unlink(path));
   } catch (error) {
     if (systemCode(error) !== 'ENOENT') throw error;
   }

@@ -7,11 +7,20 @@ import type { ByteSource } from '../../plumbing/byte-source.ts';
 import { isChainkeepError, systemCode } from '../../plumbing/errors.ts';
 import { checkBlobName, checkBlobPrefix, folderOf, isTemporaryName } from '../blob-name.ts';
 import type { BlobInfo, BlobProtection, BlobStore, Leftover, PutOptions, StoreCapabilities, StoreCapacity } from '../blob-store.ts';
-import type { OpenStoreOptions } from '../store-kind.ts';
 import { noRoomError, readCapacity, storeError } from './local-errors.ts';
-import { checkRoot, hasFolder, type LocalRoot, linkError, openRoot, removeEmptyFolders, syncFolder } from './local-root.ts';
+import {
+  checkRoot,
+  hasFolder,
+  type LocalRoot,
+  linkError,
+  type OpenLocalOptions,
+  openRoot,
+  removeEmptyFolders,
+  syncFolder,
+} from './local-root.ts';
 import { openLocalSink } from './local-sink.ts';
 import { notFound, openLocalSource } from './local-source.ts';
+import { isInUse, onceFree } from './once-free.ts';
 import { findMark, type Mark, markFile, probeMark, refuseMarked, unmarkFile } from './protect-file.ts';
 import { type WalkedFile, walkFiles } from './walk-files.ts';
 
@@ -86,8 +95,14 @@ class LocalStore implements BlobStore {
   async put(name: string, options: PutOptions = {}): Promise<ByteSink> {
     checkBlobName(name);
     const expected = options.expectedSize ?? 0;
-    if (expected > 0 && expected > (await readCapacity(this.#root)).availableBytes) throw await noRoomError(this.#root, name, expected);
+    if (expected > 0) await this.#expectRoom(name, expected);
     return openLocalSink(this.#root, name, options);
+  }
+
+  /** Shares that tell of no bytes at all (some FUSE file systems) are believed nothing. */
+  async #expectRoom(name: string, expected: number): Promise<void> {
+    const { totalBytes, availableBytes } = await readCapacity(this.#root);
+    if (totalBytes > 0 && expected > availableBytes) throw await noRoomError(this.#root, name, expected);
   }
 
   async delete(name: string): Promise<void> {
@@ -137,20 +152,32 @@ class LocalStore implements BlobStore {
   }
 
   async sweep(prefix: string, isDead: (leftover: Leftover) => boolean): Promise<readonly Leftover[]> {
-    const removed: Leftover[] = [];
+    const dead: Leftover[] = [];
     for await (const file of this.#walk(prefix)) {
-      if (isTemporaryName(file.name) && isDead(file)) removed.push(file);
+      if (isTemporaryName(file.name) && isDead(file)) dead.push(file);
     }
-    const folders = new Set(removed.map((leftover) => folderOf(leftover.name)));
-    for (const folder of folders) {
-      const names = removed.map((leftover) => leftover.name).filter((name) => folderOf(name) === folder);
+    const removed: Leftover[] = [];
+    for (const [folder, leftovers] of Map.groupBy(dead, ({ name }) => folderOf(name))) {
       try {
-        await this.#remove(names, folder);
+        for (const leftover of leftovers) if (await this.#unlinkUnused(leftover.name)) removed.push(leftover);
+        await this.#remove([], folder);
       } catch (error) {
         throw await storeError(error, { root: this.#root, action: 'write', name: folder });
       }
     }
     return removed;
+  }
+
+  /** False where a file server refuses because somebody has it open: then its writer is not dead. */
+  async #unlinkUnused(name: string): Promise<boolean> {
+    try {
+      await unlink(this.#path(name));
+      return true;
+    } catch (error) {
+      if (isInUse(this.#root, error)) return false;
+      if (systemCode(error) === 'ENOENT') return true;
+      throw error;
+    }
   }
 
   async capacity(): Promise<StoreCapacity> {
@@ -170,7 +197,7 @@ class LocalStore implements BlobStore {
   async #remove(names: readonly string[], folder: string): Promise<void> {
     for (const name of names) {
       try {
-        await unlink(this.#path(name));
+        await onceFree(this.#root, this.#path(name), () => unlink(this.#path(name)));
       } catch (error) {
         if (systemCode(error) !== 'ENOENT') throw error;
       }
@@ -193,6 +220,6 @@ class LocalStore implements BlobStore {
  * Opens the folder `path` (absolute) as a store. With `create` it is made when missing, mode 0700, parents too.
  * Throws REPOSITORY_OFFLINE when it is not there, CONFIG_INVALID when the path is not absolute.
  */
-export async function openLocalStore(path: string, options: OpenStoreOptions): Promise<BlobStore> {
+export async function openLocalStore(path: string, options: OpenLocalOptions): Promise<BlobStore> {
   return new LocalStore(await openRoot(path, options));
 }

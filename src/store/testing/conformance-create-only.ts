@@ -59,7 +59,7 @@ export function createOnlyBehaviours(subject: Subject): void {
     const start = systemClock.now() + 800;
     const race = async (mark: string): Promise<readonly string[]> => {
       const args = [script, elsewhere.type, JSON.stringify(elsewhere.config), mark, '40', String(start)];
-      const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 20_000 });
+      const { stdout } = await promisify(execFile)(process.execPath, args, { timeout: 100_000 });
       return JSON.parse(stdout);
     };
     const [left, right] = await Promise.all([race('left'), race('right')]);

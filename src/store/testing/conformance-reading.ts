@@ -1,9 +1,10 @@
 // Conformance of stores: what was opened is what is read, whole or not at all.
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { isChainkeepError } from '../../plumbing/errors.ts';
 import type { Subject } from './conformance.ts';
-import { codeOf, patternBytes, readBlob, writeBlob } from './store-probe.ts';
+import { codeOf, listLeftovers, patternBytes, readBlob, writeBlob } from './store-probe.ts';
 
 export function readingBehaviours(subject: Subject): void {
   it('any range reads as written, also many at once', async () => {
@@ -58,17 +59,50 @@ export function readingBehaviours(subject: Subject): void {
     }
   });
 
-  it('an open blob keeps its bytes while it is replaced and deleted, or says BLOB_CHANGED', async () => {
-    const { store } = subject();
+  it('an open blob keeps its bytes while it is replaced and deleted, or says BLOB_CHANGED; or both are refused as long as it is open', async () => {
+    const { store, refusesOpen } = subject();
     const old = patternBytes(100_000, 1);
+    const fresh = patternBytes(100_000, 2);
     await writeBlob(store, 'a', old);
     const source = await store.open('a');
-    await writeBlob(store, 'a', patternBytes(100_000, 2));
-    await expectOldOrChanged(source, old);
-    await store.delete('a');
+    if (refusesOpen) {
+      try {
+        expect(await codeOf(writeBlob(store, 'a', fresh))).toBe('BLOB_IN_USE');
+        if (refusesOpen === 'replace and delete') expect(await codeOf(store.delete('a'))).toBe('BLOB_IN_USE');
+        expect(Buffer.compare(await readBlob(store, 'a'), old)).toBe(0);
+      } catch (error) {
+        await source.close(); // it would be in the way of all that follows
+        throw error;
+      }
+    } else {
+      await writeBlob(store, 'a', fresh);
+      await expectOldOrChanged(source, old);
+      await store.delete('a');
+    }
     await expectOldOrChanged(source, old);
     await source.close();
+    if (refusesOpen) {
+      await writeBlob(store, 'a', fresh);
+      expect(Buffer.compare(await readBlob(store, 'a'), fresh)).toBe(0);
+      await store.delete('a');
+    }
     expect(await codeOf(readBlob(store, 'a'))).toBe('BLOB_NOT_FOUND');
+    expect(await listLeftovers(store)).toEqual([]);
+  });
+
+  it('a replacement waits for a reader that is about to end', async () => {
+    const { store } = subject();
+    await writeBlob(store, 'a', 'old');
+    const source = await store.open('a');
+    const closed = sleep(300).then(() => source.close());
+    await writeBlob(store, 'a', 'new');
+    await closed;
+    expect((await readBlob(store, 'a')).toString()).toBe('new');
+    const again = await store.open('a');
+    const closedAgain = sleep(300).then(() => again.close());
+    await store.delete('a');
+    await closedAgain;
+    expect(await store.stat('a')).toBeUndefined();
   });
 
   it('stat tells size and time', async () => {

@@ -19,6 +19,10 @@ export interface StoreUnderTest {
   readonly leftoverBytes?: number;
   /** A test server that keeps parts behind an upload that was swept, which the real service does not. */
   readonly keepsSweptParts?: boolean;
+  /** Its server refuses to replace or delete a blob that somebody has open, as some file servers do. */
+  readonly refusesOpen?: 'replace' | 'replace and delete';
+  /** Blobs of the longest listing, where the usual number takes too long. */
+  readonly many?: number;
   /** Also with protected blobs in it. */
   dispose(): Promise<void>;
 }

@@ -1,0 +1,48 @@
+// The store kinds `nfs`, `cifs` and `smb`: a share that the kernel mounts, used as a folder by a process of its own.
+
+import { rmdir } from 'node:fs/promises';
+import { systemCode } from '../../plumbing/errors.ts';
+import type { BlobStore } from '../blob-store.ts';
+import { placeOf } from '../place-of.ts';
+import type { OpenStoreOptions, StoreConfig, StoreKind } from '../store-kind.ts';
+import { planMount } from './mount-plan.ts';
+import { OPEN_LIMIT_MS, openMountedStore } from './mounted-store.ts';
+
+const loadCifsSchema = async () => (await import('./cifs-config.ts')).cifsConfigSchema;
+
+export const nfsKind: StoreKind = {
+  type: 'nfs',
+  openLimit: OPEN_LIMIT_MS,
+  loadConfigSchema: async () => (await import('./nfs-config.ts')).nfsConfigSchema,
+  open: (config, options) => open('nfs', config, options),
+};
+
+/** Two names for the same. */
+export const cifsKind: StoreKind = {
+  type: 'cifs',
+  openLimit: OPEN_LIMIT_MS,
+  loadConfigSchema: loadCifsSchema,
+  open: (config, options) => open('cifs', config, options),
+};
+
+export const smbKind: StoreKind = { ...cifsKind, type: 'smb' };
+
+async function open(type: 'nfs' | 'cifs', config: StoreConfig, { create, home, onMade }: OpenStoreOptions): Promise<BlobStore> {
+  const settings = planMount(type, config, home);
+  if (create && settings.plan.mount) {
+    // Told before it is made: a mount that hangs leaves its folder too.
+    onMade?.(() => removeFolders(settings.plan.ownFolder ? [settings.plan.mountPoint] : [], settings.plan.stateFolder));
+  }
+  return openMountedStore(settings, { create, place: placeOf(type, config) });
+}
+
+/** As far as they are empty; one that something is mounted on is not. */
+async function removeFolders(folders: readonly string[], last: string | undefined): Promise<void> {
+  for (const folder of [...folders, ...(last === undefined ? [] : [last])]) {
+    try {
+      await rmdir(folder);
+    } catch (error) {
+      if (!['ENOENT', 'ENOTEMPTY', 'EBUSY', 'EEXIST'].includes(systemCode(error) ?? '')) throw error;
+    }
+  }
+}
