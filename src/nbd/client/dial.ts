@@ -5,6 +5,7 @@ import { connect, isIP, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type ConnectionOptions, connect as connectTls } from 'node:tls';
 import { ChainkeepError, systemCode } from '../../plumbing/errors.ts';
+import { PSK_CIPHERS } from '../psk-ciphers.ts';
 import type { NbdPlace } from './address.ts';
 import type { TlsCredentials } from './tls-credentials.ts';
 
@@ -66,10 +67,6 @@ function credentialOptions(credentials: TlsCredentials): ConnectionOptions {
     checkServerIdentity: () => undefined,
   };
 }
-
-/** With forward secrecy first; none without encryption or with less than 128 bits. */
-export const PSK_CIPHERS =
-  'TLS_AES_128_GCM_SHA256:kECDHEPSK+AESGCM:kECDHEPSK+CHACHA20:kDHEPSK+AESGCM:ECDHE-PSK-AES256-CBC-SHA384:ECDHE-PSK-AES128-CBC-SHA256:kPSK+AESGCM';
 
 function unreachable(place: NbdPlace, cause: unknown): ChainkeepError {
   const where = place.kind === 'tcp' ? `${place.host}:${place.port}` : place.path.replace('\0', '@');
