@@ -3,6 +3,7 @@
 
 import { type Clock, systemClock } from '../../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
+import { connectionClosed } from '../byte-dialog.ts';
 import { hasFlag } from '../protocol/transmission-flags.ts';
 import { connectNbd, type NbdTarget } from './connect-nbd.ts';
 import type { NbdConnection } from './nbd-connection.ts';
@@ -81,7 +82,7 @@ export class ConnectionPool {
   async #acquire(lost: number | undefined): Promise<NbdConnection> {
     while (true) {
       if (this.#failed) throw this.#failed.error;
-      this.#connections = this.#connections.filter(({ usable }) => usable);
+      this.#dropLost();
       const free = this.#leastBusy();
       if (free) {
         this.#busy.set(free, (this.#busy.get(free) ?? 0) + 1);
@@ -91,6 +92,24 @@ export class ConnectionPool {
       if (this.#connections.length === 0) await this.#reconnect(lost ?? this.#clock.monotonic());
       else await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
+  }
+
+  /** For a writer the end of one connection is the end of all: nobody knows what became of what was written over it. */
+  #dropLost(): void {
+    const lost = this.#connections.find(({ usable }) => !usable);
+    if (!lost) return;
+    if (this.#options.reconnectWithin === 0) {
+      const error = lost.failure ?? connectionClosed();
+      this.#fail(error);
+      throw error;
+    }
+    this.#connections = this.#connections.filter(({ usable }) => usable);
+  }
+
+  /** Throws when anything went wrong since it was opened, also where nothing was asked for meanwhile. */
+  checkSound(): void {
+    if (this.#failed) throw this.#failed.error;
+    this.#dropLost();
   }
 
   #leastBusy(): NbdConnection | undefined {

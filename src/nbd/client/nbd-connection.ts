@@ -85,6 +85,11 @@ export class NbdConnection {
     return !this.#ended && !this.#leaving;
   }
 
+  /** Why it is over, if it is. */
+  get failure(): unknown {
+    return this.#ended?.error;
+  }
+
   /** Fills the buffer. Rejects with NbdReplyError, CONNECTION_FAILED (`retryable`) or NBD_PROTOCOL; the buffer is then undefined. */
   read(buffer: Uint8Array, offset: number): Promise<void> {
     const request = this.#request(COMMAND.READ, offset, buffer.length);

@@ -133,6 +133,7 @@ class ExportWriter implements NbdWriter {
 
   async finish(): Promise<void> {
     await this.flush();
+    this.#pool.checkSound();
     this.#pool.close();
   }
 
