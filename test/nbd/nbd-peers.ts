@@ -64,7 +64,8 @@ export async function startServer(socket: string, tool: 'qemu-nbd' | 'nbdkit', a
     socket,
     address: (exportName = '', parameters = '') => `nbd+unix:///${exportName}?socket=${socket}${parameters}`,
     stop: async () => {
-      child.kill('SIGTERM');
+      // Not politely: nbdkit waits for its clients, who may be waiting for something else.
+      child.kill('SIGKILL');
       await ended;
       started.delete(child);
       rmSync(socket, { force: true });
