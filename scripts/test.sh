@@ -5,8 +5,8 @@ set -u
 root=$(cd "$(dirname "$0")/.." && pwd -P) || exit 1
 cd "$root" || exit 1
 
-packages='qemu-utils nbdkit libnbd-bin strace e2fsprogs mariadb-server'
-tools='qemu-img qemu-io qemu-nbd nbdkit nbdcopy nbdinfo strace mkfs.ext4 mariadbd mariadb-install-db'
+packages='qemu-utils nbdkit libnbd-bin openssl strace e2fsprogs mariadb-server'
+tools='qemu-img qemu-io qemu-nbd nbdkit nbdcopy nbdinfo openssl strace mkfs.ext4 mariadbd mariadb-install-db'
 PATH=$PATH:/usr/sbin:/sbin
 
 missing_tools() {

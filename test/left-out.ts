@@ -4,7 +4,7 @@
 import { accessSync, constants, globSync, readFileSync } from 'node:fs';
 import { delimiter, dirname, join, resolve } from 'node:path';
 
-const TOOLS = ['qemu-img', 'qemu-io', 'qemu-nbd', 'nbdkit', 'nbdcopy', 'nbdinfo', 'strace', 'mkfs.ext4', 'mariadbd'];
+const TOOLS = ['qemu-img', 'qemu-io', 'qemu-nbd', 'nbdkit', 'nbdcopy', 'nbdinfo', 'openssl', 'strace', 'mkfs.ext4', 'mariadbd'];
 const EXTRA_FOLDERS = ['/usr/sbin', '/sbin'];
 
 function isOnThisMachine(tool: string): boolean {

@@ -80,10 +80,6 @@ export function parseExtendedChunk(view: DataView): ChunkHead {
   };
 }
 
-export function chunkLength(extended: boolean): number {
-  return extended ? EXTENDED_CHUNK_LENGTH : CHUNK_LENGTH;
-}
-
 /** Writes the head at the beginning of `bytes`: extended where it names an offset. */
 export function writeChunk(bytes: Uint8Array, chunk: ChunkHead): void {
   const view = dataView(bytes);
