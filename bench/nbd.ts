@@ -121,6 +121,8 @@ async function start(
     if (child.exitCode !== null) throw new Error(`${file} did not start`);
     await new Promise((resolve) => setTimeout(resolve, 20));
   }
+  // The file of a socket is there a moment before anybody listens at it.
+  await new Promise((resolve) => setTimeout(resolve, 200));
   return { socket, child };
 }
 

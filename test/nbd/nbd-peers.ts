@@ -2,7 +2,8 @@
 
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
@@ -56,7 +57,8 @@ export async function startServer(socket: string, tool: 'qemu-nbd' | 'nbdkit', a
     stderr += text.toString();
   });
   const ended = once(child, 'exit');
-  for (let waited = 0; !existsSync(socket); waited += 10) {
+  // The file of a socket is there a moment before anybody listens at it.
+  for (let waited = 0; !(await listens(socket)); waited += 10) {
     if (child.exitCode !== null || waited > LIMIT_MS) throw new Error(`${tool} ${args.join(' ')} did not start: ${stderr}`);
     await new Promise((resolve) => setTimeout(resolve, 10));
   }
@@ -71,6 +73,17 @@ export async function startServer(socket: string, tool: 'qemu-nbd' | 'nbdkit', a
       rmSync(socket, { force: true });
     },
   };
+}
+
+function listens(path: string): Promise<boolean> {
+  return new Promise((resolve) => {
+    const probe = connect({ path });
+    probe.once('error', () => resolve(false));
+    probe.once('connect', () => {
+      probe.destroy();
+      resolve(true);
+    });
+  });
 }
 
 process.on('exit', () => {
