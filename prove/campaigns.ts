@@ -10,6 +10,7 @@ import { imageBombs } from './image-bombs.ts';
 import { imageNames } from './image-names.ts';
 import { images } from './images.ts';
 import { kills } from './kills.ts';
+import { nbdPeers } from './nbd-peers.ts';
 import { objectFaults } from './object-faults.ts';
 import { power } from './power.ts';
 import { rot } from './rot.ts';
@@ -31,4 +32,5 @@ export const CAMPAIGNS: readonly Campaign[] = [
   truth,
   imageBombs,
   imageNames,
+  nbdPeers,
 ];

@@ -11,6 +11,7 @@ const TOOLS = [
   'nbdkit',
   'nbdcopy',
   'nbdinfo',
+  'openssl',
   'strace',
   'mkfs.ext4',
   'mkfs.xfs',

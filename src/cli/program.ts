@@ -27,9 +27,10 @@ const COMMANDS: readonly { readonly names: readonly string[]; readonly load: Loa
   { names: ['key'], load: async () => [(await import('./commands/key.ts')).keyCommand()] },
   { names: ['database'], load: async () => [(await import('./commands/database.ts')).databaseCommand()] },
   { names: ['image'], load: async () => [(await import('./commands/image.ts')).imageCommand()] },
+  { names: ['nbd'], load: async () => [(await import('./commands/nbd.ts')).nbdCommand()] },
   {
     names: [
-      ...['export', 'prune', 'copy', 'repair', 'synthetic-full', 'copies', 'policy', 'receive', 'nbd'],
+      ...['export', 'prune', 'copy', 'repair', 'synthetic-full', 'copies', 'policy', 'receive'],
       ...['serve', 'worker', 'schedule'],
     ],
     load: async () => (await import('./commands/planned.ts')).plannedCommands(),

@@ -57,7 +57,10 @@ export const ERROR_CODES = {
   QCOW2_INVALID: 'the image breaks the QCOW2 format',
   QCOW2_UNSUPPORTED: 'the image uses a QCOW2 feature that is refused on purpose or not known',
   DISK_SIZE_INVALID: 'the size of the disk is not possible with these settings',
-  CONNECTION_FAILED: 'the other side cannot be reached',
+  CONNECTION_FAILED: 'the other side cannot be reached, or the connection broke',
+  NBD_PROTOCOL: 'the other side of an NBD connection breaks the protocol',
+  EXPORT_NOT_FOUND: 'the NBD server has no export of this name',
+  EXPORT_REFUSED: 'the NBD server does not give the export in this way: without TLS, for writing, or at all',
   // everything else
   CONFIG_INVALID: 'a setting has a value that is not allowed',
   SECRET_KEY_MISSING: 'stored secrets are encrypted with a key that is not here: it is lost, or another one is in its place',

@@ -1,8 +1,8 @@
 // The bitmap directory: dirty bitmaps that QEMU keeps in an image.
 // Damage here must never block reading data: a broken bitmap is called unusable, and nothing is thrown for it.
 
+import { fromHalves, highHalf, lowHalf, readU64 } from '../plumbing/big-endian.ts';
 import type { ByteSource } from '../plumbing/byte-source.ts';
-import { fromHalves, highHalf, lowHalf, readU64 } from './big-endian.ts';
 import { AUTOCLEAR_BITMAPS, hasBit } from './feature-bits.ts';
 import type { Qcow2Header } from './header.ts';
 import { EXTENSION_BITMAPS } from './header-extensions.ts';

@@ -1,7 +1,7 @@
 // The header of an image: what its first cluster says, and every reason to refuse it before anything else is read.
 // Names found here are data: nothing in this room opens a file because an image names it.
 
-import { readU64, writeU64 } from './big-endian.ts';
+import { readU64, writeU64 } from '../plumbing/big-endian.ts';
 import {
   COMPATIBLE_LAZY_REFCOUNTS,
   encodeFeatureNames,

@@ -1,7 +1,7 @@
 // One entry of the L1 table: where an L2 table lies.
 // It must not decide what a broken entry means; it says what is wrong with it.
 
-import { fromHalves, highHalf, lowHalf } from './big-endian.ts';
+import { fromHalves, highHalf, lowHalf } from '../plumbing/big-endian.ts';
 
 /**
  * 64 bits, big-endian:

@@ -1,7 +1,7 @@
 // One entry of an L2 table: what a guest cluster is, and where its bytes lie.
 // It must not decide what a broken entry means; it says what is wrong with it. Zero is never unallocated.
 
-import { fromHalves, highHalf, lowHalf } from './big-endian.ts';
+import { fromHalves, highHalf, lowHalf } from '../plumbing/big-endian.ts';
 
 /**
  * 64 bits, big-endian. Not compressed:

@@ -1,7 +1,7 @@
 // Refcounts: entries of the refcount table, and counts of 1 to 64 bits in a refcount block.
 // Whether the counts are right is the checker's work.
 
-import { fromHalves, readU64, writeU64 } from './big-endian.ts';
+import { fromHalves, readU64, writeU64 } from '../plumbing/big-endian.ts';
 
 /**
  * Entry of the refcount table, 64 bits, big-endian:

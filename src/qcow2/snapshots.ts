@@ -1,8 +1,8 @@
 // The snapshot table: internal snapshots of an image, which a reader of the active state does not need.
 // It must not read what a snapshot holds; it says where that lies.
 
+import { highHalf, lowHalf, readU64 } from '../plumbing/big-endian.ts';
 import type { ByteSource } from '../plumbing/byte-source.ts';
-import { highHalf, lowHalf, readU64 } from './big-endian.ts';
 import type { Qcow2Header } from './header.ts';
 import { invalidImage } from './invalid-image.ts';
 import { MAX_L1_BYTES, MAX_SNAPSHOT_EXTRA_BYTES, type Qcow2Limits } from './limits.ts';

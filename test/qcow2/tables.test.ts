@@ -1,6 +1,6 @@
 import fc from 'fast-check';
 import { describe, expect, it } from 'vitest';
-import { fromHalves, highHalf, lowHalf, readU64, writeU64 } from '../../src/qcow2/big-endian.ts';
+import { fromHalves, highHalf, lowHalf, readU64, writeU64 } from '../../src/plumbing/big-endian.ts';
 import { readBitmapTableEntry, writeBitmapTableEntry } from '../../src/qcow2/bitmaps.ts';
 import { readL1Entry, writeL1Entry } from '../../src/qcow2/l1-entry.ts';
 import {

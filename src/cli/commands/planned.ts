@@ -70,14 +70,6 @@ const PLANNED: readonly PlannedCommand[] = [
     description: 'take a disk that is pushed over NBD',
     options: { '--vm <name>': 'the VM it belongs to', '--disk <n>': 'number of the disk', '--size <size>': 'of the disk: 10G' },
   },
-  {
-    usage: 'nbd',
-    description: 'the NBD library at work',
-    commands: [
-      { usage: 'info <address>', description: 'what a server offers' },
-      { usage: 'copy <a> <b>', description: 'copy one export to another' },
-    ],
-  },
   { usage: 'serve', description: 'run the server' },
   { usage: 'worker', description: 'run a worker' },
   { usage: 'schedule', description: 'what is due', commands: [{ usage: 'run', description: 'run what is due now' }] },

@@ -1,0 +1,94 @@
+// What comes out of a socket, in pieces of the length that is asked for: each byte is copied once, to where it belongs.
+// Whoever asks for nothing hears nothing: the socket is paused then, and the other side has to wait.
+
+import type { Duplex } from 'node:stream';
+
+export class ByteFeed {
+  readonly #socket: Duplex;
+  #into: Uint8Array | undefined;
+  #wanted = 0;
+  #done = 0;
+  #then: (() => void) | undefined;
+  /** Came in and was not asked for. */
+  #rest: Buffer | undefined;
+  #pumping = false;
+  #detached = false;
+  readonly #fail: (error: unknown) => void;
+  readonly #onData = (chunk: Buffer): void => this.#push(chunk);
+
+  /** `fail` hears what a `then` throws: a breach of the protocol, say. Nothing is handed out afterwards. */
+  constructor(socket: Duplex, fail: (error: unknown) => void) {
+    this.#socket = socket;
+    this.#fail = fail;
+    socket.on('data', this.#onData);
+  }
+
+  /** Calls `then` once `into` is full. Only one piece is asked for at a time; `then` may ask for the next. */
+  expect(into: Uint8Array, then: () => void): void {
+    this.#want(into.length, into, then);
+  }
+
+  /** Like `expect`, for bytes that nobody needs. */
+  skip(length: number, then: () => void): void {
+    this.#want(length, undefined, then);
+  }
+
+  /** Stops listening, for good; answers what came in and was not asked for. Nothing is written to any buffer afterwards. */
+  detach(): Buffer {
+    this.#detached = true;
+    this.#then = undefined;
+    this.#into = undefined;
+    this.#socket.off('data', this.#onData);
+    const rest = this.#rest;
+    this.#rest = undefined;
+    return rest ?? Buffer.alloc(0);
+  }
+
+  #want(length: number, into: Uint8Array | undefined, then: () => void): void {
+    if (this.#detached) return;
+    if (this.#then) throw new RangeError('two pieces of one feed were asked for at a time');
+    this.#into = into;
+    this.#wanted = length;
+    this.#done = 0;
+    this.#then = then;
+    if (this.#pumping) return;
+    const rest = this.#rest;
+    this.#rest = undefined;
+    if (rest) this.#push(rest);
+    else if (length === 0) this.#push(Buffer.alloc(0));
+    if (this.#isWaiting() && this.#socket.isPaused()) this.#socket.resume();
+  }
+
+  #isWaiting(): boolean {
+    return this.#then !== undefined;
+  }
+
+  #push(chunk: Buffer): void {
+    this.#pumping = true;
+    let at = 0;
+    try {
+      for (let then = this.#then; then; then = this.#then) {
+        const count = Math.min(chunk.length - at, this.#wanted - this.#done);
+        if (count > 0 && this.#into) chunk.copy(this.#into, this.#done, at, at + count);
+        at += count;
+        this.#done += count;
+        if (this.#done < this.#wanted) return;
+        this.#then = undefined;
+        this.#into = undefined;
+        then();
+      }
+      this.#keep(chunk, at);
+    } catch (error) {
+      this.detach();
+      this.#fail(error);
+    } finally {
+      this.#pumping = false;
+    }
+  }
+
+  #keep(chunk: Buffer, at: number): void {
+    if (this.#detached || this.#then || at >= chunk.length) return;
+    this.#rest = this.#rest ? Buffer.concat([this.#rest, chunk.subarray(at)]) : chunk.subarray(at);
+    this.#socket.pause();
+  }
+}

@@ -1,0 +1,223 @@
+// One connection in transmission: many requests in flight, each with its answer or its error.
+// Once anything is wrong with it, it is over: every request fails, and no byte of it is used any more.
+
+import type { Duplex } from 'node:stream';
+import { type Clock, systemClock } from '../../plumbing/clock.ts';
+import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
+import { connectionClosed } from '../byte-dialog.ts';
+import { ByteFeed } from '../byte-feed.ts';
+import type { BlockStatus } from '../protocol/block-status.ts';
+import { errorName, NBD_ERROR, type NbdErrorName } from '../protocol/error-number.ts';
+import type { MetaContext } from '../protocol/meta-context.ts';
+import { COMMAND, COMMAND_FLAG, commandName, encodeRequest, type Request } from '../protocol/request.ts';
+import type { ExportFacts, HeaderStyle } from './negotiation.ts';
+import { type PendingAnswer, pendingRead, pendingStatus, pendingWord } from './pending-answer.ts';
+import { ReplyReader } from './reply-reader.ts';
+
+/** A request that the server answered with an error; the connection is sound. */
+export class NbdReplyError extends Error {
+  override readonly name = 'NbdReplyError';
+  readonly error: NbdErrorName;
+  readonly command: string;
+
+  constructor(error: number, command: number) {
+    super(`the server answered ${commandName(command)} with ${errorName(error)}`);
+    this.error = errorName(error);
+    this.command = commandName(command);
+  }
+}
+
+export interface ConnectionSetup {
+  readonly socket: Duplex;
+  readonly style: HeaderStyle;
+  readonly facts: ExportFacts;
+  readonly contexts: readonly MetaContext[];
+  /** Milliseconds a request may take. */
+  readonly answerWithin: number;
+  readonly clock?: Clock;
+}
+
+interface InFlight {
+  readonly answer: PendingAnswer;
+  readonly since: number;
+  readonly resolve: () => void;
+  readonly reject: (error: unknown) => void;
+}
+
+export class NbdConnection {
+  readonly facts: ExportFacts;
+  readonly contexts: readonly MetaContext[];
+  readonly extended: boolean;
+  readonly #socket: Duplex;
+  readonly #feed: ByteFeed;
+  readonly #clock: Clock;
+  readonly #answerWithin: number;
+  readonly #inFlight = new Map<bigint, InFlight>();
+  #nextCookie = 1n;
+  #timer: NodeJS.Timeout | undefined;
+  #ended: { readonly error: unknown } | undefined;
+  #leaving = false;
+
+  constructor({ socket, style, facts, contexts, answerWithin, clock = systemClock }: ConnectionSetup) {
+    this.facts = facts;
+    this.contexts = contexts;
+    this.extended = style === 'extended';
+    this.#socket = socket;
+    this.#clock = clock;
+    this.#answerWithin = answerWithin;
+    this.#feed = new ByteFeed(socket, (error) => this.#end(error));
+    socket.on('error', (error) => this.#end(connectionClosed(error)));
+    socket.on('end', () => this.#end(connectionClosed()));
+    socket.on('close', () => this.#end(connectionClosed()));
+    new ReplyReader(this.#feed, style, {
+      find: (cookie) => this.#inFlight.get(cookie)?.answer,
+      ended: (cookie, error) => this.#answered(cookie, error),
+    });
+    socket.resume();
+  }
+
+  get inFlight(): number {
+    return this.#inFlight.size;
+  }
+
+  /** May new requests be given to it? */
+  get usable(): boolean {
+    return !this.#ended && !this.#leaving;
+  }
+
+  /** Why it is over, if it is. */
+  get failure(): unknown {
+    return this.#ended?.error;
+  }
+
+  /** Fills the buffer. Rejects with NbdReplyError, CONNECTION_FAILED (`retryable`) or NBD_PROTOCOL; the buffer is then undefined. */
+  read(buffer: Uint8Array, offset: number): Promise<void> {
+    const request = this.#request(COMMAND.READ, offset, buffer.length);
+    return this.#send(pendingRead(request, buffer));
+  }
+
+  write(bytes: Uint8Array, offset: number, flags: number): Promise<void> {
+    const payload = this.extended ? COMMAND_FLAG.PAYLOAD_LEN : 0;
+    return this.#send(pendingWord(this.#request(COMMAND.WRITE, offset, bytes.length, flags | payload)), bytes);
+  }
+
+  /** WRITE_ZEROES, TRIM. */
+  change(command: number, offset: number, length: number, flags = 0): Promise<void> {
+    return this.#send(pendingWord(this.#request(command, offset, length, flags)));
+  }
+
+  flush(): Promise<void> {
+    return this.#send(pendingWord(this.#request(COMMAND.FLUSH, 0, 0)));
+  }
+
+  /** What the server says of each context that was chosen, by name; at least one stretch each, from `offset` on. */
+  async blockStatus(offset: number, length: number): Promise<ReadonlyMap<string, BlockStatus['descriptors']>> {
+    const found = new Map<number, BlockStatus>();
+    const ids = new Set(this.contexts.map(({ id }) => id));
+    await this.#send(pendingStatus(this.#request(COMMAND.BLOCK_STATUS, offset, length), ids, found));
+    return new Map(this.contexts.map(({ id, name }) => [name, found.get(id)?.descriptors ?? []]));
+  }
+
+  /** Ends it politely. What is in flight fails. */
+  close(): void {
+    if (this.#ended) return;
+    this.#disconnect();
+    this.#end(new ChainkeepError('CANCELLED', 'the connection to the NBD server was closed'));
+  }
+
+  #request(command: number, offset: number, length: number, flags = 0): Request {
+    return { command, flags, cookie: this.#nextCookie++, offset, length };
+  }
+
+  #send(answer: PendingAnswer, payload?: Uint8Array): Promise<void> {
+    return new Promise((resolve, reject) => {
+      if (this.#ended) {
+        reject(this.#ended.error);
+        return;
+      }
+      const { request } = answer;
+      this.#inFlight.set(request.cookie, { answer, since: this.#clock.monotonic(), resolve, reject });
+      this.#socket.cork();
+      this.#socket.write(encodeRequest(request, this.extended));
+      if (payload) this.#socket.write(payload);
+      // Requests that are made at the same moment leave in one packet.
+      process.nextTick(() => this.#socket.uncork());
+      this.#watch();
+    });
+  }
+
+  #answered(cookie: bigint, error: number): void {
+    const done = this.#inFlight.get(cookie);
+    if (!done) return;
+    this.#inFlight.delete(cookie);
+    if (this.#inFlight.size === 0) this.#stopWatching();
+    if (error === 0) done.resolve();
+    else if (error === NBD_ERROR.ESHUTDOWN) done.reject(shuttingDown());
+    else done.reject(new NbdReplyError(error, done.answer.request.command));
+    // "If the client receives an ESHUTDOWN error it MUST initiate a soft disconnect", once nothing is in flight any more.
+    if (error === NBD_ERROR.ESHUTDOWN) this.#leaving = true;
+    if (this.#leaving && this.#inFlight.size === 0) {
+      this.#disconnect();
+      this.#end(shuttingDown());
+    }
+  }
+
+  /** Requests are kept in the order they were made: the first is the oldest. */
+  #watch(): void {
+    if (this.#timer) return;
+    const [oldest] = this.#inFlight.values();
+    if (!oldest) return;
+    const left = this.#answerWithin - (this.#clock.monotonic() - oldest.since);
+    this.#timer = setTimeout(
+      () => {
+        this.#timer = undefined;
+        const [first] = this.#inFlight.values();
+        if (first && this.#clock.monotonic() - first.since >= this.#answerWithin) this.#end(noAnswer(this.#answerWithin));
+        else this.#watch();
+      },
+      Math.max(1, left),
+    );
+  }
+
+  #stopWatching(): void {
+    clearTimeout(this.#timer);
+    this.#timer = undefined;
+  }
+
+  #disconnect(): void {
+    this.#socket.write(encodeRequest({ command: COMMAND.DISC, flags: 0, cookie: 0n, offset: 0, length: 0 }, this.extended));
+    this.#socket.end();
+  }
+
+  #end(error: unknown): void {
+    if (this.#ended) return;
+    this.#ended = { error };
+    this.#stopWatching();
+    // From here on nothing is written to any buffer that was given to a request.
+    this.#feed.detach();
+    if (isChainkeepError(error, 'CANCELLED') || this.#leaving) setTimeout(() => this.#socket.destroy(), LEAVE_MS).unref();
+    else this.#socket.destroy();
+    this.#socket.resume();
+    const waiting = [...this.#inFlight.values()];
+    this.#inFlight.clear();
+    for (const { reject } of waiting) reject(error);
+  }
+}
+
+/** How long the server has to close a connection that we have ended. */
+const LEAVE_MS = 1000;
+
+function shuttingDown(): ChainkeepError {
+  return new ChainkeepError('CONNECTION_FAILED', 'the NBD server is shutting down', {
+    advice: 'try again when it is back',
+    retryable: true,
+  });
+}
+
+function noAnswer(milliseconds: number): ChainkeepError {
+  return new ChainkeepError('CONNECTION_FAILED', `the NBD server did not answer a request within ${milliseconds} ms`, {
+    advice: 'look at the server and the network between',
+    retryable: true,
+    context: { waited_ms: milliseconds },
+  });
+}

@@ -1,0 +1,208 @@
+// Connections that end after every number of bytes, in both directions: no half answer is taken for a whole one, nothing hangs, nothing is leaked.
+
+import { connect, createServer, type Server, type Socket } from 'node:net';
+import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { type NbdReader, openNbdReader } from '../../src/nbd/client/nbd-reader.ts';
+import { openNbdWriter } from '../../src/nbd/client/nbd-writer.ts';
+import { encodeInfoRequest } from '../../src/nbd/protocol/export-info.ts';
+import { encodeContextQuery } from '../../src/nbd/protocol/meta-context.ts';
+import { encodeOption, OPTION } from '../../src/nbd/protocol/option.ts';
+import { COMMAND, COMMAND_FLAG, encodeRequest } from '../../src/nbd/protocol/request.ts';
+import { type NbdServer, openNbdServer } from '../../src/nbd/server/nbd-server.ts';
+import { isChainkeepError } from '../../src/plumbing/errors.ts';
+import { peerFolder } from './nbd-peers.ts';
+import { memoryDisk } from './served-disk.ts';
+
+const SIZE = 64 * 1024;
+const scratch = peerFolder();
+const disk = memoryDisk(SIZE, 0);
+const writable = memoryDisk(SIZE);
+let server: NbdServer;
+
+beforeAll(async () => {
+  const exports = [
+    { name: 'disk', disk },
+    { name: 'rw', disk: writable, changes: writable },
+  ];
+  server = await openNbdServer({ listen: { kind: 'unix', path: scratch('s') }, exports, limits: { clients: 20, perAddress: 20 } });
+});
+afterAll(() => server.close());
+
+interface Tearing {
+  readonly open: Set<Socket>;
+  /** Bytes of the server that are let through on each connection in turn; all where the list has ended. */
+  limits: number[];
+  passed: number;
+}
+
+/** Passes bytes on to the server; on the way back only so many, then both ends are cut. */
+function openTearingProxy(path: string, tearing: Tearing): Promise<Server> {
+  const proxy = createServer((near: Socket) => {
+    const far = connect({ path: scratch('s') });
+    let left = tearing.limits.shift() ?? Number.POSITIVE_INFINITY;
+    for (const socket of [near, far]) socket.on('error', () => undefined);
+    tearing.open.add(near);
+    near.once('close', () => tearing.open.delete(near));
+    near.pipe(far);
+    const cut = (): void => {
+      near.destroySoon();
+      far.destroy();
+    };
+    far.on('data', (bytes: Buffer) => {
+      const part = bytes.subarray(0, left);
+      tearing.passed += part.length;
+      left -= part.length;
+      near.write(part);
+      if (left <= 0) cut();
+    });
+    far.on('close', () => near.destroySoon());
+    near.on('close', () => far.destroy());
+    if (left === 0) cut();
+  });
+  return new Promise((resolve) => proxy.listen({ path }, () => resolve(proxy)));
+}
+
+describe('a client whose server ends after each byte', () => {
+  const tearing: Tearing = { limits: [], passed: 0, open: new Set() };
+  const address = (name = 'disk'): string => `nbd+unix:///${name}?socket=${scratch('p')}`;
+  let proxy: Server;
+  beforeEach(() => {
+    tearing.limits = [];
+  });
+  beforeAll(async () => {
+    proxy = await openTearingProxy(scratch('p'), tearing);
+  });
+  afterAll(() => proxy.close());
+
+  async function session(headers: 'simple' | 'structured' | 'extended', reconnectWithin: number): Promise<void> {
+    const reader = await openNbdReader(address(), { headers, connections: 1, reconnectWithin, connectWithin: 5000 });
+    try {
+      const kinds: string[] = [];
+      for await (const extent of reader.extents({ offset: 0, length: 16_384 })) kinds.push(`${extent.kind} ${extent.length}`);
+      expect(kinds).toEqual(headers === 'simple' ? ['data 16384'] : ['data 12288', 'zero 4096']);
+      const buffer = Buffer.alloc(600, 0xee);
+      await reader.read(buffer, 1000);
+      expect(buffer.equals(disk.bytes.subarray(1000, 1600))).toBe(true);
+    } finally {
+      await reader.close();
+    }
+  }
+
+  it.each(['simple', 'structured', 'extended'] as const)('fails, and never takes a part for the whole (%s)', async (headers) => {
+    tearing.passed = 0;
+    await session(headers, 0);
+    const total = tearing.passed;
+    expect(total).toBeGreaterThan(700);
+    for (let limit = 0; limit < total; limit++) {
+      tearing.limits = [limit];
+      const error: unknown = await session(headers, 0).catch((reason: unknown) => reason);
+      expect(isChainkeepError(error, 'CONNECTION_FAILED'), `${limit} of ${total}: ${error}`).toBe(true);
+    }
+  });
+
+  it('reads on over a new connection, wherever it ends', async () => {
+    tearing.passed = 0;
+    await session('structured', 0);
+    const total = tearing.passed;
+    // The first connection must be there: who cannot connect at all is told so at once.
+    for (let limit = total - 660; limit < total; limit += 7) {
+      tearing.limits = [limit, limit + 1, limit];
+      await session('structured', 10_000);
+    }
+  });
+
+  it('gives a writer no second chance', async () => {
+    const write = async (): Promise<void> => {
+      const writer = await openNbdWriter(address('rw'), { size: SIZE, connections: 1 });
+      try {
+        await writer.write(Buffer.alloc(512, 3), 1024);
+        await writer.zero(4096, 512);
+        await writer.finish();
+      } catch (error) {
+        await writer.abort();
+        throw error;
+      }
+    };
+    tearing.passed = 0;
+    await write();
+    const total = tearing.passed;
+    for (let limit = total - 48; limit < total; limit++) {
+      tearing.limits = [limit];
+      await expect(write()).rejects.toMatchObject({ code: 'CONNECTION_FAILED' });
+    }
+  });
+
+  it('ends a writer also when the connection is lost while nothing is asked for', async () => {
+    for (const act of ['write', 'finish'] as const) {
+      const writer = await openNbdWriter(address('rw'), { size: SIZE, connections: 2 });
+      await Promise.all(Array.from({ length: 8 }, (_, at) => writer.write(Buffer.alloc(512, 3), at * 512)));
+      const [one] = tearing.open;
+      one?.destroy();
+      await new Promise((resolve) => setTimeout(resolve, 50));
+      await expect(act === 'write' ? writer.write(Buffer.alloc(512), 0) : writer.finish()).rejects.toMatchObject({
+        code: 'CONNECTION_FAILED',
+      });
+      await writer.abort();
+    }
+  });
+});
+
+describe('a server whose client ends after each byte', () => {
+  const query = encodeContextQuery({ exportName: 'rw', queries: ['base:allocation'] });
+  const request = (command: number, more: { flags?: number; offset?: number; length?: number }, extended: boolean): Buffer =>
+    encodeRequest({ command, flags: 0, cookie: 1n, offset: 0, length: 0, ...more }, extended);
+
+  function talk(extended: boolean): Buffer {
+    const payload = extended ? COMMAND_FLAG.PAYLOAD_LEN : 0;
+    return Buffer.concat([
+      Buffer.from([0, 0, 0, 3]),
+      encodeOption(OPTION.LIST),
+      encodeOption(extended ? OPTION.EXTENDED_HEADERS : OPTION.STRUCTURED_REPLY),
+      encodeOption(OPTION.SET_META_CONTEXT, query),
+      encodeOption(OPTION.GO, encodeInfoRequest({ name: 'rw', wanted: [3] })),
+      request(COMMAND.READ, { offset: 512, length: 8192 }, extended),
+      request(COMMAND.BLOCK_STATUS, { length: SIZE }, extended),
+      request(COMMAND.WRITE, { flags: payload, offset: 100, length: 300 }, extended),
+      Buffer.alloc(300, 1),
+      request(COMMAND.TRIM, { length: 512 }, extended),
+      request(COMMAND.FLUSH, {}, extended),
+      request(COMMAND.DISC, {}, extended),
+    ]);
+  }
+
+  /** Clients that went away a moment ago may still be counted. */
+  async function whenThereIsRoom(): Promise<NbdReader> {
+    for (let tries = 0; ; tries++) {
+      try {
+        return await openNbdReader(`nbd+unix:///disk?socket=${scratch('s')}`, { connections: 1, reconnectWithin: 0 });
+      } catch (error) {
+        if (tries > 200 || !isChainkeepError(error, 'CONNECTION_FAILED')) throw error;
+        await new Promise((resolve) => setTimeout(resolve, 50));
+      }
+    }
+  }
+
+  it.each([false, true])('goes on with the others (extended headers: %s)', async (extended) => {
+    const bytes = talk(extended);
+    // The clients of the test before may still be leaving.
+    const reader = await whenThereIsRoom();
+    const buffer = Buffer.alloc(4096);
+    for (let length = 0; length <= bytes.length; length++) {
+      const socket = connect({ path: scratch('s') });
+      socket.on('error', () => undefined);
+      socket.resume();
+      // Half of them politely, half with a reset in the middle of what the server says.
+      if (length % 2 === 0) socket.end(bytes.subarray(0, length));
+      else socket.write(bytes.subarray(0, length), () => socket.destroy());
+      await new Promise((resolve) => socket.once('close', resolve));
+      if (length % 20 === 0) {
+        await reader.read(buffer, 8192);
+        expect(buffer.equals(disk.bytes.subarray(8192, 12_288))).toBe(true);
+      }
+    }
+    // More than 20 came and went: were one of them still counted, there would be no room by now.
+    const others = await Promise.all(Array.from({ length: 19 }, whenThereIsRoom));
+    await Promise.all(others.map((other) => other.close()));
+    await reader.close();
+  });
+});
