@@ -29,10 +29,7 @@ const COMMANDS: readonly { readonly names: readonly string[]; readonly load: Loa
   { names: ['image'], load: async () => [(await import('./commands/image.ts')).imageCommand()] },
   { names: ['nbd'], load: async () => [(await import('./commands/nbd.ts')).nbdCommand()] },
   {
-    names: [
-      ...['export', 'prune', 'copy', 'repair', 'synthetic-full', 'copies', 'policy', 'receive'],
-      ...['serve', 'worker', 'schedule'],
-    ],
+    names: [...['export', 'prune', 'copy', 'repair', 'synthetic-full', 'copies', 'policy', 'receive'], ...['serve', 'worker', 'schedule']],
     load: async () => (await import('./commands/planned.ts')).plannedCommands(),
   },
 ];

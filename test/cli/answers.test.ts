@@ -179,13 +179,6 @@ describe('repo', () => {
     expect(refused.code).toBe(1);
     expect(parseAnswer(refused)).toMatchObject({ error_code: 'REPOSITORY_IN_USE', backup_count: expect.any(Number) });
   });
-
-  it('says of a type that is not built yet that it is not', async () => {
-    const NFS = ['server=nas', 'export_path=/backups', 'mount_point=/mnt/backups'].flatMap((pair) => ['--set', pair]);
-    const refused = await run('repo', 'add', 'cloud', '--type', 'nfs', ...NFS, '--json');
-    expect(refused.code).toBe(1);
-    expect(parseAnswer(refused)).toMatchObject({ success: false, error_code: 'NOT_BUILT_YET' });
-  });
 });
 
 describe('restore', () => {

@@ -36,7 +36,10 @@ describe('a folder that is no place for a repository', () => {
     const system = `mount_point=${user.path('photos')}`;
     const nfs = ['--type', 'nfs', ...['server=nas', 'export_path=/b', system, 'system_mount=nfs4 nas:/b'].flatMap((one) => ['--set', one])];
     await user.refused('REPOSITORY_OFFLINE', 'repo', 'add', 'x', ...nfs);
-    await user.refused('REPOSITORY_OFFLINE', 'repo', 'test', ...nfs);
+    const tested = await user.run('repo', 'test', ...nfs, '--json');
+    expect(tested.code).toBe(1);
+    const steps = [expect.objectContaining({ name: 'reach', ok: false, advice: expect.any(String) })];
+    expect(JSON.parse(tested.stdout)).toMatchObject({ success: false, steps: expect.arrayContaining(steps) });
     await user.refused('CONFIG_INVALID', 'repo', 'test', '--path', 'x', '--set', 'color=red');
     await user.json('repo', 'test', '--path', user.path('a/new/place'));
     expect(user.files()).toEqual(before);
