@@ -13,12 +13,7 @@ const KINDS: Readonly<Record<StoreType, () => Promise<StoreKind>>> = {
   cifs: async () => plannedKind({ type: 'cifs', loadConfigSchema: loadCifsSchema }),
   smb: async () => plannedKind({ type: 'smb', loadConfigSchema: loadCifsSchema }),
   s3: async () => (await import('./s3/s3-kind.ts')).s3Kind,
-  azure: async () =>
-    plannedKind({
-      type: 'azure',
-      lock: { type: 'azure_worm', setting: 'use_immutable_blobs' },
-      loadConfigSchema: async () => (await import('./azure/azure-config.ts')).azureConfigSchema,
-    }),
+  azure: async () => (await import('./azure/azure-kind.ts')).azureKind,
 };
 
 function isStoreType(type: string): type is StoreType {

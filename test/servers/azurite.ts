@@ -73,7 +73,10 @@ export async function makeContainer(server: Pick<AzuriteServer, 'endpoint' | 'ac
   return client;
 }
 
-export function containerClient({ endpoint, account, key }: Pick<AzuriteServer, 'endpoint' | 'account' | 'key'>, name: string): ContainerClient {
+export function containerClient(
+  { endpoint, account, key }: Pick<AzuriteServer, 'endpoint' | 'account' | 'key'>,
+  name: string,
+): ContainerClient {
   return new ContainerClient(`${endpoint}/${account}/${name}`, new StorageSharedKeyCredential(account, key));
 }
 
