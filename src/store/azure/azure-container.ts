@@ -1,6 +1,7 @@
 // One container of a storage account: the vendor's client with its own repetitions off, how names become keys, and one way to send a request.
 // It must not know what a request is for.
 
+import { Readable } from 'node:stream';
 import { ContainerClient, StorageSharedKeyCredential } from '@azure/storage-blob';
 import { ChainkeepError, throwIfCancelled } from '../../plumbing/errors.ts';
 import { DEFAULT_RETRY, RetryBudget, type RetryPolicy, withRetry } from '../object/retry.ts';
@@ -9,15 +10,21 @@ import type { StoreConfig } from '../store-kind.ts';
 import { azureCredentials } from './azure-credentials.ts';
 import { azureError, type FailedRequest } from './azure-errors.ts';
 
-/** A request that has no answer by then is given up and sent again: a connection may be dead without a sign. */
-const REQUEST_MS = 60_000;
-/** And this much longer for what it carries: a line of 2 Mbit/s. */
-const BYTES_PER_MS = 250;
+/** A request on which nothing moves for this long is given up and sent again: a connection may be dead without a sign. */
+const SILENCE_MS = 60_000;
+/** Bytes that leave at once: each is a sign of life of an upload. */
+const SLICE = 256 * 1024;
 
 export interface AzureRequest extends Omit<FailedRequest, 'place'> {
   readonly signal?: AbortSignal;
-  /** Bytes that it carries. */
-  readonly bytes?: number;
+}
+
+export interface Attempt {
+  readonly abortSignal: AbortSignal;
+  /** From 1. */
+  readonly count: number;
+  /** To be called when bytes have moved. */
+  readonly moved: () => void;
 }
 
 export class AzureContainer {
@@ -43,20 +50,35 @@ export class AzureContainer {
     return key.slice(this.#prefix.length);
   }
 
-  /** Sends a request until it passes, fails for good, or was tried often enough. `send` is told which attempt it is, from 1. */
-  request<Answer>(request: AzureRequest, send: (abortSignal: AbortSignal, attempt: number) => Promise<Answer>): Promise<Answer> {
-    const { signal, bytes = 0 } = request;
+  /** Sends a request until it passes, fails for good, or was tried often enough. */
+  request<Answer>(request: AzureRequest, send: (attempt: Attempt) => Promise<Answer>): Promise<Answer> {
+    const { signal } = request;
     const retry = { policy: this.#policy, budget: this.#budget, ...(signal && { signal }) };
-    return withRetry(async (attempt) => {
-      const limit = AbortSignal.timeout(REQUEST_MS + Math.ceil(bytes / BYTES_PER_MS));
+    return withRetry(async (count) => {
+      const silence = new AbortController();
+      const timer = setTimeout(() => silence.abort(), SILENCE_MS);
       try {
-        return await send(signal ? AbortSignal.any([signal, limit]) : limit, attempt);
+        const abortSignal = signal ? AbortSignal.any([signal, silence.signal]) : silence.signal;
+        return await send({ abortSignal, count, moved: () => timer.refresh() });
       } catch (error) {
         throwIfCancelled(signal);
         throw azureError(error, { ...request, place: this.place });
+      } finally {
+        clearTimeout(timer);
       }
     }, retry);
   }
+}
+
+/** The body of a request, piece by piece, so that a slow line is not taken for a dead one. */
+export function bodyOf(content: Uint8Array, moved: () => void): () => NodeJS.ReadableStream {
+  const slices = function* (): Generator<Uint8Array> {
+    for (let at = 0; at < content.byteLength; at += SLICE) {
+      moved();
+      yield content.subarray(at, at + SLICE);
+    }
+  };
+  return () => Readable.from(slices(), { objectMode: false });
 }
 
 export function openContainer(config: StoreConfig, policy: RetryPolicy = DEFAULT_RETRY): AzureContainer {

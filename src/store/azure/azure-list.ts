@@ -23,7 +23,7 @@ export async function* listPages(container: AzureContainer, prefix: string, opti
   let continuationToken: string | undefined;
   do {
     const token = continuationToken;
-    const page = await container.request({ action: 'list', name: prefix }, async (abortSignal) => {
+    const page = await container.request({ action: 'list', name: prefix }, async ({ abortSignal }) => {
       const listing = container.client.listBlobsFlat({ ...include, prefix: container.keyOf(prefix), abortSignal });
       const { value } = await listing.byPage({ maxPageSize: pageSize, ...(token !== undefined && { continuationToken: token }) }).next();
       return value;

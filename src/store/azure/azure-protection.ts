@@ -27,7 +27,7 @@ async function extend(container: AzureContainer, name: string, { version, until 
   const present = version.until ?? 0;
   if (version.locked && present >= until) return;
   const expiry = Math.ceil(Math.max(until, present) / SECOND) * SECOND;
-  const answer = await container.request({ action: 'protect', name }, (abortSignal) =>
+  const answer = await container.request({ action: 'protect', name }, ({ abortSignal }) =>
     clientOf(container, version).setImmutabilityPolicy({ expiriesOn: new Date(expiry), policyMode: 'Locked' }, { abortSignal }),
   );
   const { immutabilityPolicyExpiry: kept, immutabilityPolicyMode: mode } = answer;
@@ -43,7 +43,7 @@ async function setHold(
   name: string,
   { version, hold }: { version: AzureVersion; hold: boolean },
 ): Promise<void> {
-  const answer = await container.request({ action: 'protect', name }, (abortSignal) =>
+  const answer = await container.request({ action: 'protect', name }, ({ abortSignal }) =>
     clientOf(container, version).setLegalHold(hold, { abortSignal }),
   );
   if (answer.legalHold === hold) return;
@@ -76,19 +76,32 @@ export async function deleteVersions(container: AzureContainer, name: string): P
   // The current version has no delete of its own: without its id it becomes an earlier one.
   if (found.versions.some((version) => version.current)) {
     await unlessGone(
-      container.request({ action: 'delete', name }, (abortSignal) => container.client.getBlobClient(found.key).delete({ abortSignal })),
+      container.request({ action: 'delete', name }, ({ abortSignal }) => container.client.getBlobClient(found.key).delete({ abortSignal })),
     );
   }
   for (const version of found.versions) {
     if (version.versionId === undefined) continue;
-    await unlessGone(container.request({ action: 'delete', name }, (abortSignal) => clientOf(container, version).delete({ abortSignal })));
+    await unlessGone(
+      container.request({ action: 'delete', name }, ({ abortSignal }) => clientOf(container, version).delete({ abortSignal })),
+    );
+  }
+}
+
+/** What a replaced blob leaves behind is of no use and takes room; what somebody locked among it stays. */
+export async function removeOlder(container: AzureContainer, name: string, versionId: string | undefined): Promise<void> {
+  const { versions, now } = await versionsOf(container, name);
+  for (const version of versions) {
+    if (version.current || version.versionId === versionId || isProtected(version, now)) continue;
+    await unlessGone(
+      container.request({ action: 'delete', name }, ({ abortSignal }) => clientOf(container, version).delete({ abortSignal })),
+    );
   }
 }
 
 /** Version-level immutability is a property of the container; who may not ask for it (a SAS token of the container) learns it at the first lock. */
 export async function checkImmutableSupport(container: AzureContainer): Promise<void> {
   try {
-    const { isImmutableStorageWithVersioningEnabled: enabled } = await container.request({ action: 'read', name: '' }, (abortSignal) =>
+    const { isImmutableStorageWithVersioningEnabled: enabled } = await container.request({ action: 'read', name: '' }, ({ abortSignal }) =>
       container.client.getProperties({ abortSignal }),
     );
     if (enabled) return;

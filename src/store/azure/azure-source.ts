@@ -61,7 +61,7 @@ async function readFirst(range: BlobRange): Promise<RangeAnswer> {
   } catch (error) {
     if (azureCodeOf(error) !== 'InvalidRange') throw error;
     // An empty blob has no range at all.
-    return range.container.request({ action: 'read', name: range.name }, async (abortSignal) => {
+    return range.container.request({ action: 'read', name: range.name }, async ({ abortSignal }) => {
       const { contentLength: size = 0, etag = '' } = await range.blob.getProperties({ abortSignal });
       return size === 0
         ? { bytes: Buffer.alloc(0), size, etag }
@@ -72,7 +72,7 @@ async function readFirst(range: BlobRange): Promise<RangeAnswer> {
 
 function fetchRange({ container, blob, name, etag, signal }: BlobRange, offset: number, length: number): Promise<RangeAnswer> {
   const condition = etag === undefined ? {} : { condition: 'same' as const };
-  return container.request({ action: 'read', name, bytes: length, ...condition, ...(signal && { signal }) }, async (abortSignal) => {
+  return container.request({ action: 'read', name, ...condition, ...(signal && { signal }) }, async ({ abortSignal, moved }) => {
     const answer = await blob.download(offset, length, {
       abortSignal,
       conditions: etag === undefined ? {} : { ifMatch: etag },
@@ -83,7 +83,7 @@ function fetchRange({ container, blob, name, etag, signal }: BlobRange, offset: 
     const [from, to, size] = place ? place.slice(1).map(Number) : [0, (answer.contentLength ?? 0) - 1, answer.contentLength ?? 0];
     if (from !== offset || to === undefined || size === undefined) throw broken('IncompleteBody', `another range of ${name} came back`);
     const wanted = Math.min(length, size - offset);
-    const bytes = await collect(answer.readableStreamBody, wanted);
+    const bytes = await collect(answer.readableStreamBody, wanted, moved);
     if (bytes.byteLength !== wanted) throw broken('IncompleteBody', `${bytes.byteLength} of ${wanted} bytes of ${name} came back`);
     checkDigest(bytes, answer.contentMD5, name);
     return { bytes, size, etag: answer.etag ?? '' };
@@ -91,13 +91,14 @@ function fetchRange({ container, blob, name, etag, signal }: BlobRange, offset: 
 }
 
 /** Stops at once when more comes than was asked for. */
-async function collect(stream: NodeJS.ReadableStream | undefined, wanted: number): Promise<Buffer> {
+async function collect(stream: NodeJS.ReadableStream | undefined, wanted: number, moved: () => void): Promise<Buffer> {
   const bytes = Buffer.allocUnsafeSlow(wanted);
   let length = 0;
   for await (const chunk of stream ?? []) {
     const piece = Buffer.isBuffer(chunk) ? chunk : Buffer.from(chunk);
     if (length + piece.byteLength > wanted) throw broken('IncompleteBody', `more than ${wanted} bytes came back`);
     piece.copy(bytes, length);
+    moved();
     length += piece.byteLength;
   }
   return bytes.subarray(0, length);

@@ -14,7 +14,14 @@ import { openPartSink } from '../object/part-sink.ts';
 import type { StoreConfig } from '../store-kind.ts';
 import { type AzureContainer, openContainer } from './azure-container.ts';
 import { listPages } from './azure-list.ts';
-import { checkImmutableSupport, deleteVersions, protectionOfName, protectVersion, refuseProtected } from './azure-protection.ts';
+import {
+  checkImmutableSupport,
+  deleteVersions,
+  protectionOfName,
+  protectVersion,
+  refuseProtected,
+  removeOlder,
+} from './azure-protection.ts';
 import { openAzureSource } from './azure-source.ts';
 import { listLeftovers, removeStaged } from './azure-uncommitted.ts';
 import { openAzureUpload } from './azure-upload.ts';
@@ -93,7 +100,7 @@ class AzureStore implements BlobStore {
     }
     const blob = this.#container.client.getBlobClient(this.#container.keyOf(name));
     try {
-      const found = await this.#container.request({ action: 'read', name }, (abortSignal) => blob.getProperties({ abortSignal }));
+      const found = await this.#container.request({ action: 'read', name }, ({ abortSignal }) => blob.getProperties({ abortSignal }));
       return { name, size: found.contentLength ?? 0, modifiedAt: found.lastModified?.getTime() ?? 0 };
     } catch (error) {
       if (isChainkeepError(error, 'BLOB_NOT_FOUND')) return undefined;
@@ -111,8 +118,12 @@ class AzureStore implements BlobStore {
     const plan = planParts(LIMITS, this.#settings.upload, options, name);
     await this.#checkRoom(name, options.expectedSize ?? 0);
     const ifAbsent = options.ifAbsent ?? false;
-    const checkName = (): Promise<void> => (this.#versioned ? this.#checkName(name, ifAbsent) : Promise.resolve());
-    return openPartSink(name, options.headLength ?? 0, plan, openAzureUpload(this.#container, name, { ifAbsent, checkName }));
+    const upload = openAzureUpload(this.#container, name, {
+      ifAbsent,
+      checkName: async () => (this.#versioned ? this.#checkName(name, ifAbsent) : undefined),
+      afterReplace: async (versionId) => (this.#versioned ? removeOlder(this.#container, name, versionId) : undefined),
+    });
+    return openPartSink(name, options.headLength ?? 0, plan, upload);
   }
 
   /** Azure would make a new version of a locked blob, and a new blob where a locked one was only hidden. */
@@ -145,7 +156,7 @@ class AzureStore implements BlobStore {
     if (this.#versioned) return deleteVersions(this.#container, name);
     const blob = this.#container.client.getBlobClient(this.#container.keyOf(name));
     try {
-      await this.#container.request({ action: 'delete', name }, (abortSignal) => blob.delete({ abortSignal }));
+      await this.#container.request({ action: 'delete', name }, ({ abortSignal }) => blob.delete({ abortSignal }));
     } catch (error) {
       if (!isChainkeepError(error, 'BLOB_NOT_FOUND')) throw error;
     }

@@ -18,7 +18,9 @@ interface StagedBlocks {
 /** The blocks of a name that has nothing else; undefined where a blob was committed, or nothing is there. */
 export async function stagedBlocks(container: AzureContainer, name: string): Promise<StagedBlocks | undefined> {
   const blob = container.client.getBlockBlobClient(container.keyOf(name));
-  const list = await unlessGone(container.request({ action: 'read', name }, (abortSignal) => blob.getBlockList('all', { abortSignal })));
+  const list = await unlessGone(
+    container.request({ action: 'read', name }, ({ abortSignal }) => blob.getBlockList('all', { abortSignal })),
+  );
   const blocks = list?.uncommittedBlocks ?? [];
   if (!list || blocks.length === 0 || (list.committedBlocks ?? []).length > 0 || (list.blobContentLength ?? 0) > 0) return undefined;
   return { ids: blocks.map((block) => block.name), bytes: blocks.reduce((sum, block) => sum + block.size, 0) };
@@ -29,18 +31,20 @@ export async function removeStaged(container: AzureContainer, name: string): Pro
   const blob = container.client.getBlobClient(container.keyOf(name));
   const lease = blob.getBlobLeaseClient();
   const leased = await unlessGone(
-    container.request({ action: 'write', name }, (abortSignal) => lease.acquireLease(LEASE_SECONDS, { abortSignal })),
+    container.request({ action: 'write', name }, ({ abortSignal }) => lease.acquireLease(LEASE_SECONDS, { abortSignal })),
   );
   if (!leased) return false;
   const { leaseId } = lease;
   const committed = await unlessGone(
-    container.request({ action: 'read', name }, (abortSignal) => blob.getProperties({ abortSignal, conditions: { leaseId } })),
+    container.request({ action: 'read', name }, ({ abortSignal }) => blob.getProperties({ abortSignal, conditions: { leaseId } })),
   );
   if (committed) {
-    await container.request({ action: 'write', name }, (abortSignal) => lease.releaseLease({ abortSignal }));
+    await container.request({ action: 'write', name }, ({ abortSignal }) => lease.releaseLease({ abortSignal }));
     return false;
   }
-  await unlessGone(container.request({ action: 'delete', name }, (abortSignal) => blob.delete({ abortSignal, conditions: { leaseId } })));
+  await unlessGone(
+    container.request({ action: 'delete', name }, ({ abortSignal }) => blob.delete({ abortSignal, conditions: { leaseId } })),
+  );
   return true;
 }
 

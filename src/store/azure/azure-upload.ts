@@ -6,7 +6,7 @@ import type { BlobRequestConditions, BlockBlobClient } from '@azure/storage-blob
 import { randomToken } from '../../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
 import type { PartTarget } from '../object/part-sink.ts';
-import type { AzureContainer } from './azure-container.ts';
+import { type Attempt, type AzureContainer, bodyOf } from './azure-container.ts';
 import { azureCodeOf, azureError } from './azure-errors.ts';
 import { removeStaged, stagedBlocks } from './azure-uncommitted.ts';
 
@@ -17,6 +17,15 @@ export interface UploadOptions {
   readonly ifAbsent: boolean;
   /** Throws where the name may not be written although Azure would allow it: a version is locked behind it. */
   readonly checkName: () => Promise<void>;
+  /** Is told the version that replaced another one, where blobs have versions. */
+  readonly afterReplace: (versionId: string | undefined) => Promise<void>;
+}
+
+interface FoundBlob {
+  readonly writer: string | undefined;
+  readonly etag: string;
+  readonly versionId: string | undefined;
+  readonly size: number;
 }
 
 class AzureUpload implements PartTarget {
@@ -39,57 +48,78 @@ class AzureUpload implements PartTarget {
 
   async putWhole(content: Uint8Array): Promise<void> {
     const transactionalContentMD5 = md5(content);
-    await this.#publish(content.byteLength, (conditions, abortSignal) =>
-      this.#blob.upload(content, content.byteLength, {
+    const size = content.byteLength;
+    const answer = await this.#publish((conditions, { abortSignal, moved }) =>
+      this.#blob.upload(bodyOf(content, moved), size, {
         abortSignal,
         conditions,
         transactionalContentMD5,
         metadata: { [WRITER]: this.#writer },
       }),
     );
+    await this.#settle(answer ?? (await this.#confirm(size)));
   }
 
   async uploadPart(number: number, content: Uint8Array, signal: AbortSignal): Promise<void> {
     this.#staged = true;
     const transactionalContentMD5 = md5(content);
     const bytes = content.byteLength;
-    await this.#container.request({ action: 'write', name: this.#name, bytes, signal }, (abortSignal) =>
-      this.#blob.stageBlock(this.#blockId(number), content, bytes, { abortSignal, transactionalContentMD5 }),
+    await this.#container.request({ action: 'write', name: this.#name, signal }, ({ abortSignal, moved }) =>
+      this.#blob.stageBlock(this.#blockId(number), bodyOf(content, moved), bytes, { abortSignal, transactionalContentMD5 }),
     );
   }
 
-  async complete(count: number): Promise<void> {
+  async complete(count: number, size: number): Promise<void> {
     const blocks = Array.from({ length: count }, (_, index) => this.#blockId(index + 1));
-    await this.#publish(0, (conditions, abortSignal) =>
+    await this.#publish((conditions, { abortSignal }) =>
       this.#blob.commitBlockList(blocks, { abortSignal, conditions, metadata: { [WRITER]: this.#writer } }),
     );
+    await this.#settle(await this.#confirm(size));
   }
 
-  /** Sends what makes the blob visible. Before it is sent again, and when it is refused, it looks whether it had arrived already. */
-  async #publish(bytes: number, send: (conditions: BlobRequestConditions, signal: AbortSignal) => Promise<unknown>): Promise<void> {
+  async #settle({ versionId }: { readonly versionId?: string | undefined }): Promise<void> {
+    this.#inDoubt = false;
+    if (!this.#options.ifAbsent) await this.#options.afterReplace(versionId);
+  }
+
+  /**
+   * Sends what makes the blob visible. Before it is sent again, and when it is refused, it looks whether it had arrived already; there is no answer
+   * of the service then.
+   */
+  async #publish<Answer>(send: (conditions: BlobRequestConditions, attempt: Attempt) => Promise<Answer>): Promise<Answer | undefined> {
     const { ifAbsent, checkName } = this.#options;
     await checkName();
-    const request = { action: 'write', name: this.#name, bytes, ...(ifAbsent && { condition: 'absent' as const }) } as const;
-    await this.#container.request(request, async (abortSignal, attempt) => {
-      if (attempt > 1 && (await this.#isOurs(abortSignal))) return;
+    const request = { action: 'write', name: this.#name, ...(ifAbsent && { condition: 'absent' as const }) } as const;
+    return this.#container.request(request, async (attempt) => {
+      if (attempt.count > 1 && (await this.#isOurs(attempt))) return undefined;
       this.#inDoubt = true;
       try {
-        await send(ifAbsent ? { ifNoneMatch: '*' } : {}, abortSignal);
+        return await send(ifAbsent ? { ifNoneMatch: '*' } : {}, attempt);
       } catch (error) {
         const failure = azureError(error, { ...request, place: this.#container.place });
         if (failure.retryable) throw failure;
-        if (await this.#isOurs(abortSignal)) return;
+        if (await this.#isOurs(attempt)) return undefined;
         this.#inDoubt = false; // refused, and nothing of ours is there
-        throw azureCodeOf(failure) === 'InvalidBlockList' ? await this.#blocksLost(failure, abortSignal) : failure;
+        throw azureCodeOf(failure) === 'InvalidBlockList' ? await this.#blocksLost(failure, attempt) : failure;
       }
     });
-    this.#inDoubt = false;
+  }
+
+  /** Is what is there now what was written, in full? */
+  async #confirm(size: number): Promise<FoundBlob> {
+    const found = await this.#container.request({ action: 'read', name: this.#name }, (attempt) => this.#find(attempt));
+    if (found?.writer === this.#writer && found.size === size) return found;
+    const seen = found ? `${found.size} bytes of ${found.writer === this.#writer ? 'it' : 'another writer'} are there` : 'nothing is there';
+    throw new ChainkeepError('STORE_FAILED', `${this.#name} was written with ${size} bytes, and ${seen}`, {
+      advice: 'run it again, and look whether another program writes into the container',
+      context: { place: this.#container.place, name: this.#name, written_bytes: size, found_bytes: found?.size },
+    });
   }
 
   /** Whoever commits a name takes all other blocks of that name away, and so does a sweep. */
-  async #blocksLost(cause: ChainkeepError, abortSignal: AbortSignal): Promise<ChainkeepError> {
+  async #blocksLost(cause: ChainkeepError, attempt: Attempt): Promise<ChainkeepError> {
     const context = { place: this.#container.place, name: this.#name };
-    if (this.#options.ifAbsent && (await this.#writerOf(abortSignal)) !== undefined) {
+    if (this.#options.ifAbsent && (await this.#find(attempt)) !== undefined) {
       return new ChainkeepError('BLOB_EXISTS', `${this.#name} was made by another writer meanwhile`, { context, cause });
     }
     return new ChainkeepError(
@@ -114,23 +144,26 @@ class AzureUpload implements PartTarget {
 
   /** A create that was answered with an error must not be found later. */
   async #takeBack(): Promise<void> {
-    const name = this.#name;
-    await this.#container.request({ action: 'delete', name }, async (abortSignal) => {
-      const made = await this.#writerOf(abortSignal);
-      if (made?.writer !== this.#writer) return;
-      await this.#blob.delete({ abortSignal, conditions: { ifMatch: made.etag } });
-      if (made.versionId !== undefined) await this.#blob.withVersion(made.versionId).delete({ abortSignal });
+    const request = this.#container.request({ action: 'delete', name: this.#name, condition: 'same' }, async (attempt) => {
+      const found = await this.#find(attempt);
+      if (found?.writer !== this.#writer) return;
+      const { abortSignal } = attempt;
+      await this.#blob.delete({ abortSignal, conditions: { ifMatch: found.etag } });
+      if (found.versionId !== undefined) await this.#blob.withVersion(found.versionId).delete({ abortSignal });
+    });
+    await request.catch((error: unknown) => {
+      if (!isChainkeepError(error, 'BLOB_CHANGED')) throw error; // gone or replaced: that was not ours
     });
   }
 
-  async #isOurs(abortSignal: AbortSignal): Promise<boolean> {
-    return (await this.#writerOf(abortSignal))?.writer === this.#writer;
+  async #isOurs(attempt: Attempt): Promise<boolean> {
+    return (await this.#find(attempt))?.writer === this.#writer;
   }
 
-  async #writerOf(abortSignal: AbortSignal): Promise<{ writer: string | undefined; etag: string; versionId?: string } | undefined> {
+  async #find({ abortSignal }: Attempt): Promise<FoundBlob | undefined> {
     try {
-      const { metadata, etag = '', versionId } = await this.#blob.getProperties({ abortSignal });
-      return { writer: metadata?.[WRITER], etag, ...(versionId !== undefined && { versionId }) };
+      const { metadata, etag = '', versionId, contentLength: size = 0 } = await this.#blob.getProperties({ abortSignal });
+      return { writer: metadata?.[WRITER], etag, versionId, size };
     } catch (error) {
       const failure = azureError(error, { place: this.#container.place, action: 'read', name: this.#name });
       if (isChainkeepError(failure, 'BLOB_NOT_FOUND')) return undefined;

@@ -16,6 +16,8 @@ export interface StoreUnderTest {
   readonly elsewhere?: { readonly type: string; readonly config: unknown };
   /** Bytes of an append that surely leave something in the store before `finish`; default: any. Object stores keep small blobs in memory until then. */
   readonly leftoverBytes?: number;
+  /** A test server that keeps parts behind an upload that was swept, which the real service does not. */
+  readonly keepsSweptParts?: boolean;
   /** Also with protected blobs in it. */
   dispose(): Promise<void>;
 }

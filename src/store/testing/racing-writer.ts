@@ -5,6 +5,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { systemClock } from '../../plumbing/clock.ts';
 import { isChainkeepError } from '../../plumbing/errors.ts';
 import type { BlobStore } from '../blob-store.ts';
+import { parseStoreConfig } from '../parse-config.ts';
 import { openStore } from '../registry.ts';
 
 async function tryCreate(store: BlobStore, name: string, content: string): Promise<boolean> {
@@ -21,7 +22,8 @@ async function tryCreate(store: BlobStore, name: string, content: string): Promi
 }
 
 const [type = '', config = '', mark = '', count = '', start = ''] = process.argv.slice(2);
-const store = await openStore(type, JSON.parse(config), { create: false });
+const parsed = await parseStoreConfig(type, { config: JSON.parse(config) });
+const store = await openStore(type, { ...parsed.config, ...parsed.secrets }, { create: false });
 await sleep(Number(start) - systemClock.now());
 const won: string[] = [];
 for (let index = 0; index < Number(count); index += 1) {
