@@ -13,7 +13,7 @@ import { promisify } from 'node:util';
 import { ContainerClient, StorageSharedKeyCredential } from '@azure/storage-blob';
 import { freePort } from './mariadb.ts';
 
-const FOLDER = fileURLToPath(new URL('./azurite', import.meta.url));
+const FOLDER = fileURLToPath(new URL('../../azurite', import.meta.url));
 const MAIN = join(FOLDER, 'node_modules/azurite/dist/src/blob/main.js');
 const START_MS = 60_000;
 const INSTALL_MS = 600_000;

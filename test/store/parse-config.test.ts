@@ -12,6 +12,9 @@ const AZURE = { account_name: 'account1', container_name: 'backups', account_key
 const CIFS = { server: 'files', share_name: 'backups', username: 'ck', password: 'hush-hush' };
 const NFS = { server: 'nas', export_path: '/export' };
 
+const OBJECT_DEFAULTS = { upload_part_size_mib: 16, upload_concurrency: 4, upload_memory_mib: 192, read_cache_mib: 64 };
+const OBJECT_NAMES = [...Object.keys(OBJECT_DEFAULTS), 'quota_bytes'];
+
 /** The least that each kind needs; what is filled in; which settings there are. */
 const KINDS = {
   local: [{ path: '/b' }, {}, ['path']],
@@ -25,8 +28,11 @@ const KINDS = {
   ],
   azure: [
     AZURE,
-    { prefix: '', use_immutable_blobs: false },
-    ['account_name', 'container_name', 'prefix', 'account_key', 'sas_token', 'endpoint', 'use_immutable_blobs'],
+    { prefix: '', use_immutable_blobs: false, ...OBJECT_DEFAULTS },
+    [
+      ...['account_name', 'container_name', 'prefix', 'account_key', 'sas_token', 'connection_string', 'endpoint', 'use_immutable_blobs'],
+      ...OBJECT_NAMES,
+    ],
   ],
 } as const;
 
@@ -34,7 +40,7 @@ const SECRETS: Readonly<Record<string, readonly string[]>> = {
   cifs: ['password'],
   smb: ['password'],
   s3: ['secret_access_key'],
-  azure: ['account_key', 'sas_token'],
+  azure: ['account_key', 'sas_token', 'connection_string'],
 };
 
 describe.each(Object.entries(KINDS))('%s', (type, [least, defaults, names]) => {
@@ -110,6 +116,9 @@ describe('a value is refused by name, and not repeated', () => {
     ['s3', { ...S3, endpoint: 'hush' }, 'endpoint'],
     ['azure', { ...AZURE, endpoint: 'https://host/?sig=hush' }, 'endpoint'],
     ['azure', { ...AZURE, sas_token: 'hush' }, 'account_key'],
+    ['azure', { ...AZURE, connection_string: 'AccountKey=hush' }, 'account_key'],
+    ['azure', { ...AZURE, account_key: undefined }, 'account_key'],
+    ['azure', { ...AZURE, quota_bytes: 'hush' }, 'quota_bytes'],
     ['azure', { ...AZURE, account_name: 'Hush-hush' }, 'account_name'],
     ['azure', { ...AZURE, container_name: '-hush' }, 'container_name'],
   ])('%s %j', async (type, config, name) => {

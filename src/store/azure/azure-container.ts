@@ -1,8 +1,9 @@
 // One container of a storage account: the vendor's client with its own repetitions off, how names become keys, and one way to send a request.
 // It must not know what a request is for.
 
+import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
-import { ContainerClient, StorageSharedKeyCredential } from '@azure/storage-blob';
+import { ContainerClient, newPipeline, type RequestPolicyFactory, StorageSharedKeyCredential } from '@azure/storage-blob';
 import { ChainkeepError, throwIfCancelled } from '../../plumbing/errors.ts';
 import { DEFAULT_RETRY, RetryBudget, type RetryPolicy, withRetry } from '../object/retry.ts';
 import { placeOf } from '../place-of.ts';
@@ -81,6 +82,17 @@ export function bodyOf(content: Uint8Array, moved: () => void): () => NodeJS.Rea
   return () => Readable.from(slices(), { objectMode: false });
 }
 
+/** The client gives blocks a digest for their way, and lists of blocks none: those are the requests whose body is text. */
+const DIGEST_OF_TEXT: RequestPolicyFactory = {
+  create: (next) => ({
+    sendRequest: (request) => {
+      const { body, headers } = request;
+      if (typeof body === 'string') headers.set('Content-MD5', createHash('md5').update(body).digest('base64'));
+      return next.sendRequest(request);
+    },
+  }),
+};
+
 export function openContainer(config: StoreConfig, policy: RetryPolicy = DEFAULT_RETRY): AzureContainer {
   const { container_name: name, prefix } = config;
   if (typeof name !== 'string') {
@@ -92,6 +104,8 @@ export function openContainer(config: StoreConfig, policy: RetryPolicy = DEFAULT
   const url = `${serviceUrl}/${name}${sasToken ? `?${sasToken.reveal()}` : ''}`;
   const credential = accountKey && new StorageSharedKeyCredential(accountName, accountKey.reveal());
   // One attempt: who repeats, how long it waits and when it gives up is decided in one place for all object stores.
-  const client = new ContainerClient(url, credential, { retryOptions: { maxTries: 1 } });
+  const pipeline = newPipeline(credential, { retryOptions: { maxTries: 1 } });
+  pipeline.factories.unshift(DIGEST_OF_TEXT);
+  const client = new ContainerClient(url, pipeline);
   return new AzureContainer(client, placeOf('azure', config), typeof prefix === 'string' && prefix !== '' ? `${prefix}/` : '', policy);
 }

@@ -41,6 +41,10 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
   BlobAlreadyExists: { code: 'BLOB_EXISTS', advice: 'another writer was faster' },
   BlobImmutableDueToPolicy: { code: 'IMMUTABLE_RETENTION_ACTIVE', advice: 'wait until the date has passed; nobody can shorten it' },
   BlobImmutableDueToLegalHold: { code: 'HOLD_ACTIVE', advice: 'lift the hold first' },
+  InvalidBlockList: {
+    code: 'STORE_FAILED',
+    advice: 'blocks are gone: another writer wrote the same blob, or they were taken for leftovers; nothing was committed, run it again',
+  },
   RequestBodyTooLarge: { code: 'BLOB_TOO_LARGE', advice: 'use smaller parts' },
   BlockCountExceedsLimit: { code: 'BLOB_TOO_LARGE', advice: 'use larger parts' },
   BlockListTooLong: { code: 'BLOB_TOO_LARGE', advice: 'use larger parts' },
@@ -50,7 +54,17 @@ const MEANINGS: Readonly<Record<string, Meaning>> = {
 /** Statuses and names of faults that may pass: the request is worth another attempt. */
 const PASSING_STATUS: ReadonlySet<number> = new Set([408, 429, 500, 502, 503, 504]);
 /** Bytes that were changed or cut on their way, and requests that our own time limit ended. */
-const PASSING_CODES: ReadonlySet<string> = new Set(['Md5Mismatch', 'Crc64Mismatch', 'IncompleteBody', 'PARSE_ERROR', 'AbortError']);
+const PASSING_CODES: ReadonlySet<string> = new Set([
+  'Md5Mismatch',
+  'Crc64Mismatch',
+  'IncompleteBody',
+  'PARSE_ERROR',
+  'AbortError',
+  // Also what a list says that was changed on its way to a server that checks no digest of it.
+  'InvalidBlockList',
+  'InvalidBlockId',
+  'InvalidXmlDocument',
+]);
 /** What a network says when there was no answer at all. */
 const NETWORK = /^(E[A-Z]+|REQUEST_SEND_ERROR|ERR_STREAM_PREMATURE_CLOSE|ERR_SSL_.*|UND_.*)$/;
 
@@ -59,7 +73,7 @@ export function azureError(error: unknown, request: FailedRequest): ChainkeepErr
   if (isChainkeepError(error)) return error;
   const answer = answerOf(error);
   const meaning = meaningOf(answer, request);
-  const passing = PASSING_STATUS.has(answer.status) || PASSING_CODES.has(answer.code) || (answer.status === 0 && NETWORK.test(answer.code));
+  const passing = mayPass(answer);
   const { place, action, name } = request;
   const where = name === '' ? place : `${name} in ${place}`;
   const context = { place, name, azure_status: answer.status || undefined, azure_code: answer.code };
@@ -72,6 +86,12 @@ export function azureError(error: unknown, request: FailedRequest): ChainkeepErr
     context,
     cause: new Error(said), // not the client's own error: it carries the whole request
   });
+}
+
+function mayPass({ status, code }: Answer): boolean {
+  // Azure names every fault; a bad request without a name was damaged on its way, or answered by something in between.
+  const nameless = status === 400 && code === 'RestError';
+  return nameless || PASSING_STATUS.has(status) || PASSING_CODES.has(code) || (status === 0 && NETWORK.test(code));
 }
 
 function meaningOf({ status, code }: Answer, { action, condition }: FailedRequest): Meaning | undefined {

@@ -97,12 +97,20 @@ class AzureUpload implements PartTarget {
         return await send(ifAbsent ? { ifNoneMatch: '*' } : {}, attempt);
       } catch (error) {
         const failure = azureError(error, { ...request, place: this.#container.place });
-        if (failure.retryable) throw failure;
+        const refused = azureCodeOf(failure) === 'InvalidBlockList';
+        if (failure.retryable && !refused) throw failure;
         if (await this.#isOurs(attempt)) return undefined;
         this.#inDoubt = false; // refused, and nothing of ours is there
-        throw azureCodeOf(failure) === 'InvalidBlockList' ? await this.#blocksLost(failure, attempt) : failure;
+        if (refused && ifAbsent && (await this.#find(attempt))) throw this.#exists(failure);
+        throw failure;
       }
     });
+  }
+
+  /** Whoever commits a name takes all other blocks of that name away. */
+  #exists(cause: ChainkeepError): ChainkeepError {
+    const context = { place: this.#container.place, name: this.#name };
+    return new ChainkeepError('BLOB_EXISTS', `${this.#name} was made by another writer meanwhile`, { context, cause });
   }
 
   /** Is what is there now what was written, in full? */
@@ -114,23 +122,6 @@ class AzureUpload implements PartTarget {
       advice: 'run it again, and look whether another program writes into the container',
       context: { place: this.#container.place, name: this.#name, written_bytes: size, found_bytes: found?.size },
     });
-  }
-
-  /** Whoever commits a name takes all other blocks of that name away, and so does a sweep. */
-  async #blocksLost(cause: ChainkeepError, attempt: Attempt): Promise<ChainkeepError> {
-    const context = { place: this.#container.place, name: this.#name };
-    if (this.#options.ifAbsent && (await this.#find(attempt)) !== undefined) {
-      return new ChainkeepError('BLOB_EXISTS', `${this.#name} was made by another writer meanwhile`, { context, cause });
-    }
-    return new ChainkeepError(
-      'STORE_FAILED',
-      `blocks of ${this.#name} are gone: another writer wrote it, or they were taken for leftovers`,
-      {
-        advice: 'nothing was committed; run it again',
-        context,
-        cause,
-      },
-    );
   }
 
   async abort(): Promise<void> {
@@ -171,9 +162,14 @@ class AzureUpload implements PartTarget {
     }
   }
 
-  /** All of one length, as Azure demands of the blocks of a blob. */
+  /** All of one length, as Azure demands of the blocks of a blob; and none is another one with a bit changed. */
   #blockId(number: number): string {
-    return Buffer.from(this.#writer + String(number).padStart(6, '0')).toString('base64');
+    const place = String(number).padStart(6, '0');
+    const check = createHash('sha256')
+      .update(this.#writer + place)
+      .digest('hex')
+      .slice(0, 8);
+    return Buffer.from(this.#writer + place + check).toString('base64');
   }
 }
 
