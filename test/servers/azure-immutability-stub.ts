@@ -44,7 +44,7 @@ class Stub implements ImmutabilityStub {
   readonly requests: string[] = [];
   readonly #azurite: AzuriteServer;
   readonly #containers = new Map<string, KeptVersions>();
-  /** Changes come one after another. */
+  /** Changes come one after another, and reads of versions between them. */
   #changing: Promise<unknown> = Promise.resolve();
   #port = 0;
   readonly #server = createServer(async (request, response) => {
@@ -93,8 +93,10 @@ class Stub implements ImmutabilityStub {
     const { method, query } = call;
     if (call.key === '') return this.#answerContainer(call);
     if (method === 'GET' && query.has('comp')) return this.#forward(call);
-    if (method === 'GET' || method === 'HEAD') return this.#read(call);
-    const change = this.#changing.then(() => this.#change(call));
+    const reads = method === 'GET' || method === 'HEAD';
+    // A version that is replaced while it is read would be read from where the new one is.
+    if (reads && !query.has('versionid')) return this.#read(call);
+    const change = this.#changing.then(() => (reads ? this.#read(call) : this.#change(call)));
     this.#changing = change.catch(() => undefined);
     return change;
   }
