@@ -11,7 +11,7 @@ import { setTimeout as sleep } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 import { promisify } from 'node:util';
 import { ContainerClient, StorageSharedKeyCredential } from '@azure/storage-blob';
-import { freePort } from './mariadb.ts';
+import { freePort } from './free-port.ts';
 
 const FOLDER = fileURLToPath(new URL('../../azurite', import.meta.url));
 const MAIN = join(FOLDER, 'node_modules/azurite/dist/src/blob/main.js');

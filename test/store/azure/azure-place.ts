@@ -2,12 +2,12 @@
 
 import type { ContainerClient } from '@azure/storage-blob';
 import { afterAll, beforeAll } from 'vitest';
-import { Secret } from '../../src/plumbing/secret.ts';
-import type { BlobStore } from '../../src/store/blob-store.ts';
-import { openStore } from '../../src/store/registry.ts';
-import type { StoreConfig } from '../../src/store/store-kind.ts';
-import type { StoreUnderTest } from '../../src/store/testing/conformance.ts';
-import { AZURITE_LIMIT_MS, type AzuriteServer, makeContainer, startAzurite } from '../servers/azurite.ts';
+import { Secret } from '../../../src/plumbing/secret.ts';
+import type { BlobStore } from '../../../src/store/blob-store.ts';
+import { openStore } from '../../../src/store/registry.ts';
+import type { StoreConfig } from '../../../src/store/store-kind.ts';
+import type { StoreUnderTest } from '../../../src/store/testing/conformance.ts';
+import { AZURITE_LIMIT_MS, type AzuriteServer, makeContainer, startAzurite } from '../../servers/azurite.ts';
 
 export interface AzurePlace {
   /** The vendor's own client. */

@@ -1,12 +1,12 @@
 // Locks of an Azure repository, against a stub that keeps policies as Azure's documents say: Azurite itself answers them with 501.
 
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
-import type { BlobStore } from '../../src/store/blob-store.ts';
-import type { StoreUnderTest } from '../../src/store/testing/conformance.ts';
-import { protectionBehaviours } from '../../src/store/testing/conformance-protection.ts';
-import { codeOf, listNames, readBlob, writeBlob } from '../../src/store/testing/store-probe.ts';
-import { type ImmutabilityStub, startImmutabilityStub } from '../servers/azure-immutability-stub.ts';
-import { containerClient } from '../servers/azurite.ts';
+import type { BlobStore } from '../../../src/store/blob-store.ts';
+import type { StoreUnderTest } from '../../../src/store/testing/conformance.ts';
+import { protectionBehaviours } from '../../../src/store/testing/conformance-protection.ts';
+import { codeOf, listNames, readBlob, writeBlob } from '../../../src/store/testing/store-probe.ts';
+import { type ImmutabilityStub, startImmutabilityStub } from '../../servers/azure-immutability-stub.ts';
+import { containerClient } from '../../servers/azurite.ts';
 import { azurePlace, azureUnderTest, azuriteForFile } from './azure-place.ts';
 
 const DAY = 24 * 3600_000;

@@ -1,9 +1,9 @@
 // A line and a server with faults between an Azure store and its container: what was reported as written is there, what was refused is not.
 
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
-import type { BlobStore } from '../../src/store/blob-store.ts';
-import { codeOf, listNames, patternBytes, readBlob, writeBlob } from '../../src/store/testing/store-probe.ts';
-import { type Loss, type LossyProxy, startLossyProxy } from '../servers/lossy-proxy.ts';
+import type { BlobStore } from '../../../src/store/blob-store.ts';
+import { codeOf, listNames, patternBytes, readBlob, writeBlob } from '../../../src/store/testing/store-probe.ts';
+import { type Loss, type LossyProxy, startLossyProxy } from '../../servers/lossy-proxy.ts';
 import { type AzurePlace, azurePlace, azuriteForFile } from './azure-place.ts';
 
 const MIB = 2 ** 20;

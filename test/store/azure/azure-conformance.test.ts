@@ -1,6 +1,6 @@
 // The conformance suite over a container of Azurite.
 
-import { storeConformance } from '../../src/store/testing/conformance.ts';
+import { storeConformance } from '../../../src/store/testing/conformance.ts';
 import { azureUnderTest, azuriteForFile } from './azure-place.ts';
 
 const server = azuriteForFile();
