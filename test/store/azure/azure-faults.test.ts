@@ -1,8 +1,11 @@
 // A line and a server with faults between an Azure store and its container: what was reported as written is there, what was refused is not.
 
 import { afterAll, afterEach, beforeAll, describe, expect, it } from 'vitest';
+import { Secret } from '../../../src/plumbing/secret.ts';
+import { openContainer } from '../../../src/store/azure/azure-container.ts';
+import { removeStaged } from '../../../src/store/azure/azure-uncommitted.ts';
 import type { BlobStore } from '../../../src/store/blob-store.ts';
-import { codeOf, listNames, patternBytes, readBlob, writeBlob } from '../../../src/store/testing/store-probe.ts';
+import { codeOf, listLeftovers, listNames, patternBytes, readBlob, writeBlob } from '../../../src/store/testing/store-probe.ts';
 import { type Loss, type LossyProxy, startLossyProxy } from '../../servers/lossy-proxy.ts';
 import { type AzurePlace, azurePlace, azuriteForFile } from './azure-place.ts';
 
@@ -155,4 +158,23 @@ it('an abort while the server is away leaves what a sweep finds', async () => {
   proxy.lose = () => undefined;
   expect((await store.sweep('', () => true)).map(({ name }) => name).filter((name) => name !== 'large')).toEqual([]);
   expect(await store.sweep('', () => true)).toEqual([]);
+});
+
+it('what is committed is no leftover, whenever it was committed', async () => {
+  const { store, place } = await open();
+  await writeBlob(store, 'a', 'content');
+  const container = openContainer({ ...place.config, account_key: new Secret(place.key) });
+  expect(await removeStaged(container, 'a')).toBe(false);
+  expect(await removeStaged(container, 'nothing')).toBe(false);
+  await writeBlob(store, 'a', 'replaced'); // no lease is left behind
+  expect((await readBlob(store, 'a')).toString()).toBe('replaced');
+});
+
+it('an abort gives staged blocks back', async () => {
+  const { store } = await open();
+  const sink = await store.put('large');
+  await sink.append([patternBytes(6 * MIB)]);
+  await expect.poll(() => listLeftovers(store)).toEqual(['large']);
+  await sink.abort();
+  expect(await listLeftovers(store)).toEqual([]);
 });
