@@ -35,6 +35,7 @@ export class AzureContainer {
   readonly #prefix: string;
   readonly #policy: RetryPolicy;
   readonly #budget = new RetryBudget();
+  readonly #closing = new AbortController();
 
   constructor(client: ContainerClient, place: string, prefix: string, policy: RetryPolicy) {
     this.client = client;
@@ -53,21 +54,29 @@ export class AzureContainer {
 
   /** Sends a request until it passes, fails for good, or was tried often enough. */
   request<Answer>(request: AzureRequest, send: (attempt: Attempt) => Promise<Answer>): Promise<Answer> {
-    const { signal } = request;
-    const retry = { policy: this.#policy, budget: this.#budget, ...(signal && { signal }) };
-    return withRetry(async (count) => {
-      const silence = new AbortController();
-      const timer = setTimeout(() => silence.abort(), SILENCE_MS);
-      try {
-        const abortSignal = signal ? AbortSignal.any([signal, silence.signal]) : silence.signal;
-        return await send({ abortSignal, count, moved: () => timer.refresh() });
-      } catch (error) {
-        throwIfCancelled(signal);
-        throw azureError(error, { ...request, place: this.place });
-      } finally {
-        clearTimeout(timer);
-      }
-    }, retry);
+    const signals = [this.#closing.signal, ...(request.signal ? [request.signal] : [])];
+    const signal = AbortSignal.any(signals);
+    return withRetry(
+      async (count) => {
+        const silence = new AbortController();
+        const timer = setTimeout(() => silence.abort(), SILENCE_MS);
+        try {
+          const abortSignal = AbortSignal.any([...signals, silence.signal]);
+          return await send({ abortSignal, count, moved: () => timer.refresh() });
+        } catch (error) {
+          throwIfCancelled(signal);
+          throw azureError(error, { ...request, place: this.place });
+        } finally {
+          clearTimeout(timer);
+        }
+      },
+      { policy: this.#policy, budget: this.#budget, signal },
+    );
+  }
+
+  /** Ends what is under way. */
+  close(): void {
+    this.#closing.abort();
   }
 }
 

@@ -214,7 +214,7 @@ class AzureStore implements BlobStore {
   }
 
   async close(): Promise<void> {
-    // Connections that nobody uses keep no process alive; sources and sinks are closed by who opened them.
+    this.#container.close();
   }
 }
 
