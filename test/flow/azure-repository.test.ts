@@ -172,6 +172,8 @@ it('a SAS token and a connection string open it as well; wrong ones say what to 
     'add',
     'z',
     ...settings,
+    '--set',
+    'prefix=new',
     ...secret('connection_string', 'AccountName=somebodyelse;AccountKey=eA=='),
   );
 });

@@ -16,6 +16,8 @@ export interface ImmutabilityStub {
   plainDeleteHides: boolean;
   /** Says nothing and does nothing about policies, like a server that only pretends. */
   ignoresPolicies: boolean;
+  /** The account has folders of its own. */
+  hierarchical: boolean;
   /** Every request that it got: method, path and query. */
   readonly requests: string[];
   stop(): Promise<void>;
@@ -41,6 +43,7 @@ class Stub implements ImmutabilityStub {
   ahead = 0;
   plainDeleteHides = true;
   ignoresPolicies = false;
+  hierarchical = false;
   readonly requests: string[] = [];
   readonly #azurite: AzuriteServer;
   readonly #containers = new Map<string, KeptVersions>();
@@ -108,9 +111,11 @@ class Stub implements ImmutabilityStub {
       return versionListing(this.#kept(call.container), { prefix: query.get('prefix') ?? '', marker: query.get('marker') ?? '', most });
     }
     const answer = await this.#forward(call);
-    return query.has('comp')
-      ? answer
-      : { ...answer, headers: { ...answer.headers, 'x-ms-immutable-storage-with-versioning-enabled': 'true' } };
+    const extra = {
+      ...(!query.has('comp') && { 'x-ms-immutable-storage-with-versioning-enabled': 'true' }),
+      ...(query.get('comp') === 'properties' && { 'x-ms-is-hns-enabled': String(this.hierarchical) }),
+    };
+    return { ...answer, headers: { ...answer.headers, ...extra } };
   }
 
   #change(call: Call): Promise<StubAnswer> {

@@ -6,5 +6,5 @@ export const azureKind: StoreKind = {
   type: 'azure',
   lock: { type: 'azure_worm', setting: 'use_immutable_blobs' },
   loadConfigSchema: async () => (await import('./azure-config.ts')).azureConfigSchema,
-  open: async (config) => (await import('./azure-store.ts')).openAzureStore(config),
+  open: async (config, options) => (await import('./azure-store.ts')).openAzureStore(config, options),
 };

@@ -5,7 +5,6 @@ import { isoTime } from '../../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
 import type { BlobProtection } from '../blob-store.ts';
 import type { AzureContainer } from './azure-container.ts';
-import { azureCodeOf } from './azure-errors.ts';
 import { type AzureVersion, isProtected, meantVersion, protectionIn, type VersionedName, versionsOf } from './azure-versions.ts';
 
 /** Azure keeps whole seconds: up, never down. */
@@ -96,24 +95,6 @@ export async function removeOlder(container: AzureContainer, name: string, versi
       container.request({ action: 'delete', name }, ({ abortSignal }) => clientOf(container, version).delete({ abortSignal })),
     );
   }
-}
-
-/** Version-level immutability is a property of the container; who may not ask for it (a SAS token of the container) learns it at the first lock. */
-export async function checkImmutableSupport(container: AzureContainer): Promise<void> {
-  try {
-    const { isImmutableStorageWithVersioningEnabled: enabled } = await container.request({ action: 'read', name: '' }, ({ abortSignal }) =>
-      container.client.getProperties({ abortSignal }),
-    );
-    if (enabled) return;
-  } catch (error) {
-    if (['AuthorizationPermissionMismatch', 'AuthorizationResourceTypeMismatch', 'AuthorizationFailure'].includes(azureCodeOf(error) ?? ''))
-      return;
-    throw error;
-  }
-  throw new ChainkeepError('CONFIG_INVALID', `the container ${container.place} does not support immutability of single versions`, {
-    advice: 'enable "version-level immutability" of the container, or set use_immutable_blobs=false',
-    context: { place: container.place },
-  });
 }
 
 function clientOf(container: AzureContainer, { key, versionId }: AzureVersion) {

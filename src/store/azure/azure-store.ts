@@ -11,21 +11,15 @@ import { BlockCache } from '../object/block-cache.ts';
 import { type ObjectSettings, objectSettings } from '../object/object-settings.ts';
 import { type PartLimits, planParts } from '../object/part-plan.ts';
 import { openPartSink } from '../object/part-sink.ts';
-import type { StoreConfig } from '../store-kind.ts';
+import type { OpenStoreOptions, StoreConfig } from '../store-kind.ts';
 import { type AzureContainer, openContainer } from './azure-container.ts';
 import { listPages } from './azure-list.ts';
-import {
-  checkImmutableSupport,
-  deleteVersions,
-  protectionOfName,
-  protectVersion,
-  refuseProtected,
-  removeOlder,
-} from './azure-protection.ts';
+import { deleteVersions, protectionOfName, protectVersion, refuseProtected, removeOlder } from './azure-protection.ts';
 import { openAzureSource } from './azure-source.ts';
 import { listLeftovers, removeStaged } from './azure-uncommitted.ts';
 import { openAzureUpload } from './azure-upload.ts';
 import { listVersions, meantVersion, versionsOf } from './azure-versions.ts';
+import { checkImmutableSupport, checkNamespace } from './check-container.ts';
 
 const MIB = 2 ** 20;
 /** Of the service, since its version 2019-12-12. */
@@ -218,10 +212,11 @@ class AzureStore implements BlobStore {
   }
 }
 
-/** CONFIG_INVALID where blobs are to be locked and the container cannot. */
-export async function openAzureStore(config: StoreConfig): Promise<BlobStore> {
+/** CONFIG_INVALID where blobs are to be locked and the container cannot, and, with `create`, for an account that does not fit. */
+export async function openAzureStore(config: StoreConfig, { create }: OpenStoreOptions): Promise<BlobStore> {
   const container = openContainer(config);
   const versioned = config.use_immutable_blobs === true;
+  if (create) await checkNamespace(container);
   if (versioned) await checkImmutableSupport(container);
   return new AzureStore(container, objectSettings(config), versioned);
 }

@@ -1,7 +1,9 @@
 // Locks of an Azure repository, against a stub that keeps policies as Azure's documents say: Azurite itself answers them with 501.
 
 import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { Secret } from '../../../src/plumbing/secret.ts';
 import type { BlobStore } from '../../../src/store/blob-store.ts';
+import { openStore } from '../../../src/store/registry.ts';
 import type { StoreUnderTest } from '../../../src/store/testing/conformance.ts';
 import { protectionBehaviours } from '../../../src/store/testing/conformance-protection.ts';
 import { codeOf, listNames, readBlob, writeBlob } from '../../../src/store/testing/store-probe.ts';
@@ -21,6 +23,7 @@ afterEach(() => {
   stub.ahead = 0;
   stub.plainDeleteHides = true;
   stub.ignoresPolicies = false;
+  stub.hierarchical = false;
 });
 
 const IMMUTABLE = { use_immutable_blobs: true };
@@ -178,4 +181,12 @@ it('a container without support is refused when it is opened, and a store withou
   await writeBlob(store, 'a', 'x');
   expect(store.capabilities.retention).toBe('none');
   expect(await codeOf(store.protect('a', { until: Date.now() + DAY }))).toBe('NOT_SUPPORTED');
+});
+
+it('an account with a hierarchical namespace is refused when it is registered', async () => {
+  const { config, key } = await azurePlace(server(), stub.endpoint);
+  stub.hierarchical = true;
+  const open = (create: boolean) => openStore('azure', { ...config, account_key: new Secret(key) }, { create });
+  expect(await codeOf(open(true))).toBe('CONFIG_INVALID');
+  await (await open(false)).close();
 });
