@@ -1,18 +1,21 @@
 // Campaign "object-faults": every request of a story of backups in a bucket (full, incremental, verify, restore, delete) fails in every way once,
-// or the server goes away at that request and comes back later. A proxy in front of a real S3 server does it; nothing in the program knows of it.
+// or the server goes away at that request and comes back later. A proxy in front of a real server (S3, Azure) does it; nothing in the program knows of it.
 
 import { FaultProxy, OBJECT_FAULTS, type ObjectFault } from '../test/servers/fault-proxy.ts';
-import { givenS3, type S3Address, startRgw } from '../test/servers/rgw.ts';
 import type { Campaign, Trial } from './campaign.ts';
 import { attempt } from './judge.ts';
 import { withMemoryFolder } from './memory-folder.ts';
 import { ACTIONS, type Action, type BucketStory, tellBucketStory } from './object-faults/bucket-story.ts';
+import { type ObjectServer, SERVERS } from './object-faults/places.ts';
 
 /** Requests may be as many times those of an untouched run, by the issue of a failure; and a few of every run look whether a lost answer was ours. */
 const MOST_TIMES = 3;
 
 interface Case {
+  readonly attacked: Attacked;
   readonly action: Action;
+  /** Requests of the action when nothing fails. */
+  readonly ideal: number;
   readonly at: number;
   readonly fault: ObjectFault | 'the server goes away';
 }
@@ -22,75 +25,82 @@ export const objectFaults: Campaign = {
   about: 'each request to an object store fails in every way: no backup lost, no false success, at most 3 times the requests',
   small: 6,
   large: 1500,
-  run: (trial) =>
-    withServer((address) => withProxy(address, (proxy) => withMemoryFolder((folder) => runCases(trial, address, proxy, folder)))),
+  run: (trial) => withMemoryFolder((folder) => withServers((servers) => runCases(trial, servers, folder))),
 };
 
-async function withServer(use: (address: S3Address) => Promise<void>): Promise<void> {
-  const given = givenS3();
-  if (given) return use(given);
-  const server = await startRgw();
+interface Attacked {
+  readonly server: ObjectServer;
+  readonly proxy: FaultProxy;
+}
+
+async function withServers(use: (servers: readonly Attacked[]) => Promise<void>): Promise<void> {
+  const servers: Attacked[] = [];
   try {
-    await use(server.address);
+    for (const start of SERVERS) {
+      const server = await start();
+      servers.push({ server, proxy: await FaultProxy.open(server.upstream, server.errors) });
+    }
+    await use(servers);
   } finally {
-    await server.stop();
+    for (const { server, proxy } of servers) {
+      await proxy.close();
+      await server.stop();
+    }
   }
 }
 
-async function withProxy(address: S3Address, use: (proxy: FaultProxy) => Promise<void>): Promise<void> {
-  const proxy = await FaultProxy.open(address.endpoint);
-  try {
-    await use(proxy);
-  } finally {
-    await proxy.close();
-  }
-}
-
-async function runCases(trial: Trial, address: S3Address, proxy: FaultProxy, folder: string): Promise<void> {
-  const ideal = await countRequests(trial, address, proxy, folder);
-  const cases = ACTIONS.flatMap((action) =>
-    Array.from({ length: ideal.get(action) ?? 0 }, (_, index) =>
-      [...OBJECT_FAULTS, 'the server goes away' as const].map((fault): Case => ({ action, at: index + 1, fault })),
-    ).flat(),
-  );
-  trial.note(`${cases.length} faults are possible: ${ACTIONS.map((action) => `${action} ${ideal.get(action)} requests`).join(', ')}`);
+async function runCases(trial: Trial, servers: readonly Attacked[], folder: string): Promise<void> {
+  const cases: Case[] = [];
+  for (const attacked of servers) cases.push(...(await findCases(trial, attacked, folder)));
   for (const number of trial.cases(cases.length)) {
     const chosen = cases[number];
     if (!chosen) throw new RangeError(`there are ${cases.length} faults, none is number ${number}`);
-    const faults = await attempt('unexpected', () =>
-      withStory(trial, number, address, proxy, folder, (story) => runCase(story, proxy, chosen, ideal.get(chosen.action) ?? 0)),
-    );
+    const { attacked, action, at, fault } = chosen;
+    const faults = await attempt('unexpected', () => withStory(trial, number, attacked, folder, (story) => runCase(story, chosen)));
     trial.ran(
       number,
-      faults.map((fault) => `${chosen.action}, request ${chosen.at} ${chosen.fault}: ${fault}`),
+      faults.map((what) => `${attacked.server.name}, ${action}, request ${at} ${fault}: ${what}`),
     );
   }
 }
 
-async function countRequests(trial: Trial, address: S3Address, proxy: FaultProxy, folder: string): Promise<ReadonlyMap<Action, number>> {
-  const ideal = new Map<Action, number>();
-  const faults = await withStory(trial, -1, address, proxy, folder, async (story) => {
+async function findCases(trial: Trial, attacked: Attacked, folder: string): Promise<readonly Case[]> {
+  const counts = await countRequests(trial, attacked, folder);
+  const cases = ACTIONS.flatMap((action) => {
+    const ideal = counts.get(action) ?? 0;
+    const requests = Array.from({ length: ideal }, (_, index) => index + 1);
+    const faults = [...OBJECT_FAULTS, 'the server goes away' as const];
+    return requests.flatMap((at) => faults.map((fault): Case => ({ attacked, action, ideal, at, fault })));
+  });
+  const shown = ACTIONS.map((action) => `${action} ${counts.get(action)} requests`).join(', ');
+  trial.note(`${attacked.server.name}: ${cases.length} faults are possible: ${shown}`);
+  return cases;
+}
+
+async function countRequests(trial: Trial, attacked: Attacked, folder: string): Promise<ReadonlyMap<Action, number>> {
+  const counts = new Map<Action, number>();
+  const faults = await withStory(trial, -1, attacked, folder, async (story) => {
     for (const action of ACTIONS) {
-      proxy.begin();
+      attacked.proxy.begin();
       await story.run(action);
-      ideal.set(action, proxy.requests.length);
+      counts.set(action, attacked.proxy.requests.length);
     }
     return story.judge();
   });
   if (faults.length > 0) throw new Error(`an untouched story is not good: ${faults.join('; ')}`);
-  return ideal;
+  return counts;
 }
 
 async function withStory(
   trial: Trial,
   number: number,
-  address: S3Address,
-  proxy: FaultProxy,
+  { server, proxy }: Attacked,
   folder: string,
   use: (story: BucketStory) => Promise<readonly string[]>,
 ): Promise<readonly string[]> {
   proxy.begin();
-  const story = await tellBucketStory({ folder, address, endpoint: proxy.endpoint, random: trial.random(number + 1) });
+  const place = await server.makePlace(proxy.endpoint);
+  const story = await tellBucketStory({ folder, place, random: trial.random(number + 1) });
   try {
     return await use(story);
   } finally {
@@ -99,12 +109,7 @@ async function withStory(
 }
 
 /** The actions before the chosen one are untouched, and so are those after it. */
-async function runCase(
-  story: BucketStory,
-  proxy: FaultProxy,
-  { action: chosen, at, fault }: Case,
-  ideal: number,
-): Promise<readonly string[]> {
+async function runCase(story: BucketStory, { attacked: { proxy }, action: chosen, ideal, at, fault }: Case): Promise<readonly string[]> {
   const faults: string[] = [];
   for (const action of ACTIONS) {
     if (action !== chosen) {

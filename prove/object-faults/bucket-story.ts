@@ -6,11 +6,9 @@ import { dirname, join } from 'node:path';
 import { openApp } from '../../src/app.ts';
 import type { App } from '../../src/app-interface.ts';
 import { isChainkeepError } from '../../src/plumbing/errors.ts';
-import { Secret } from '../../src/plumbing/secret.ts';
-import type { S3Address } from '../../test/servers/rgw.ts';
-import { download, makeBucket } from '../../test/servers/s3-bucket.ts';
 import type { Random } from '../random.ts';
 import { start } from '../user.ts';
+import type { ObjectPlace } from './places.ts';
 
 export const ACTIONS = ['full', 'incremental', 'verify', 'restore', 'delete'] as const;
 export type Action = (typeof ACTIONS)[number];
@@ -30,44 +28,30 @@ export interface BucketStory {
 
 export interface StoryOptions {
   readonly folder: string;
-  /** For the judges. */
-  readonly address: S3Address;
-  /** For the program. */
-  readonly endpoint: string;
+  readonly place: ObjectPlace;
   readonly random: Random;
 }
 
-export async function tellBucketStory({ folder: parent, address, endpoint, random }: StoryOptions): Promise<BucketStory> {
+export async function tellBucketStory({ folder: parent, place, random }: StoryOptions): Promise<BucketStory> {
   const folder = mkdtempSync(join(parent, 'story-'));
-  const bucket = await makeBucket(address);
   const app = await openApp({ home: join(folder, 'home') });
-  const settings = {
-    bucket,
-    endpoint,
-    access_key_id: address.accessKeyId,
-    path_style: true,
-    upload_part_size_mib: 5,
-    upload_concurrency: 2,
-  };
-  const secrets = { secret_access_key: new Secret(address.secretAccessKey) };
-  await app.addRepository({ name: 'bucket', type: 's3', take_over: false, settings, secrets });
-  return new Story(app, folder, bucket, address, random);
+  const { type, settings, secrets } = place;
+  await app.addRepository({ name: 'bucket', type, take_over: false, settings, secrets });
+  return new Story(app, folder, place, random);
 }
 
 class Story implements BucketStory {
   readonly #app: App;
   readonly #folder: string;
-  readonly #bucket: string;
-  readonly #address: S3Address;
+  readonly #place: ObjectPlace;
   readonly #random: Random;
   /** Backups that must be there, with the disk as it was. */
   readonly #kept = new Map<string, string>();
 
-  constructor(app: App, folder: string, bucket: string, address: S3Address, random: Random) {
+  constructor(app: App, folder: string, place: ObjectPlace, random: Random) {
     this.#app = app;
     this.#folder = folder;
-    this.#bucket = bucket;
-    this.#address = address;
+    this.#place = place;
     this.#random = random;
   }
 
@@ -135,7 +119,7 @@ class Story implements BucketStory {
     const { checked, damaged } = await this.#app.verify({ repository: 'bucket', quick: false }, {});
     if (checked !== this.#kept.size) faults.push(`LOST: verify looked at ${checked} backups, ${this.#kept.size} were reported`);
     faults.push(...damaged.map((damage) => `verify finds damage: ${JSON.stringify(damage)}`));
-    const objects = await download(this.#address, this.#bucket);
+    const objects = await this.#place.fetchAll();
     const due = [...this.#kept.keys()].flatMap((id) => [`${id}.qcow2`, `${id}.1.digests`, `${id}.json`]);
     const found = [...objects.keys()]
       .map((key) => key.slice(key.lastIndexOf('/') + 1))

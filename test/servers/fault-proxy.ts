@@ -24,6 +24,7 @@ export type ObjectFault = (typeof OBJECT_FAULTS)[number];
 export interface ErrorAnswer {
   readonly status: number;
   readonly body: string;
+  readonly headers?: Readonly<Record<string, string>>;
 }
 
 /** How the store says that it failed, and that it is busy. */
@@ -38,6 +39,12 @@ const xml = (code: string): string =>
 export const S3_ERRORS: ErrorAnswers = {
   failed: { status: 500, body: xml('InternalError') },
   busy: { status: 503, body: xml('SlowDown') },
+};
+
+/** Azure names the fault in a header too: the answer to a HEAD has no body. */
+export const AZURE_ERRORS: ErrorAnswers = {
+  failed: { status: 500, body: xml('InternalError'), headers: { 'x-ms-error-code': 'InternalError' } },
+  busy: { status: 503, body: xml('ServerBusy'), headers: { 'x-ms-error-code': 'ServerBusy' } },
 };
 
 const LATE_MS = 300;
@@ -184,14 +191,15 @@ export class FaultProxy {
     const answer = await this.#send(incoming, body);
     const half = answer.body.subarray(0, answer.body.length >> 1);
     const isCut = fault === 'is answered with half a body' || fault === 'is answered with half a body that looks whole';
-    if (fault === 'is done and answers 500') return reply(outgoing, { ...failed, headers: {} });
+    if (fault === 'is done and answers 500') return reply(outgoing, { headers: {}, ...failed });
     if (fault === 'is done and answered 200 with an error in the body') {
-      return reply(outgoing, { ...failed, status: canHideErrors(incoming) ? 200 : 500, headers: {} });
+      return reply(outgoing, { headers: {}, ...failed, status: canHideErrors(incoming) ? 200 : 500 });
     }
     if (fault === 'is delivered twice') return reply(outgoing, answer);
     if (isCut && answer.body.length > 1) {
       if (fault === 'is answered with half a body that looks whole') {
-        return reply(outgoing, { ...answer, headers: { ...answer.headers, 'content-length': String(half.length) }, body: half });
+        const { 'transfer-encoding': _, ...headers } = answer.headers;
+        return reply(outgoing, { ...answer, headers: { ...headers, 'content-length': String(half.length) }, body: half });
       }
       outgoing.writeHead(answer.status, answer.headers);
       outgoing.write(half, () => incoming.socket.destroy());
@@ -230,9 +238,9 @@ function canHideErrors({ method, url = '' }: IncomingMessage): boolean {
   return method === 'POST' && url.includes('uploadId=');
 }
 
-async function refuse(incoming: IncomingMessage, outgoing: ServerResponse, { status, body }: ErrorAnswer): Promise<void> {
+async function refuse(incoming: IncomingMessage, outgoing: ServerResponse, answer: ErrorAnswer): Promise<void> {
   await bodyOf(incoming);
-  await reply(outgoing, { status, headers: {}, body });
+  await reply(outgoing, { headers: {}, ...answer });
 }
 
 async function reply(

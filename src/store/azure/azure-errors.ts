@@ -66,7 +66,7 @@ const PASSING_CODES: ReadonlySet<string> = new Set([
   'InvalidXmlDocument',
 ]);
 /** What a network says when there was no answer at all. */
-const NETWORK = /^(E[A-Z]+|REQUEST_SEND_ERROR|ERR_STREAM_PREMATURE_CLOSE|ERR_SSL_.*|UND_.*)$/;
+const NETWORK = /^(E[A-Z_]+|HPE_[A-Z_]+|REQUEST_SEND_ERROR|ERR_STREAM_PREMATURE_CLOSE|ERR_SSL_.*|UND_.*)$/;
 
 /** The store's error for a failed request. `retryable` where another attempt may succeed. */
 export function azureError(error: unknown, request: FailedRequest): ChainkeepError {
