@@ -108,6 +108,7 @@ describe('mount(8)', () => {
   it.each([
     ['mount error(113): could not connect to 10.0.0.9', 'REPOSITORY_OFFLINE'],
     ['mount.nfs: Connection refused', 'REPOSITORY_OFFLINE'],
+    ['mount.nfs: requested NFS version or transport protocol is not supported', 'REPOSITORY_OFFLINE'],
     ['mount error(13): Permission denied', 'MOUNT_FAILED'],
     ['mount: only root can do that', 'MOUNT_FAILED'],
     ['', 'MOUNT_FAILED'],

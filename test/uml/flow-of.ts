@@ -83,8 +83,9 @@ export function longFlowOf(name: string, share: Share): void {
 
   it(`${name}: a server that stops answering in the middle ends the backup, and the next one is whole`, async () => {
     const running = user.start('backup', disk, '--vm', 'vm', '--compression', 'none', '--json');
-    await appearsOnServer(/\.tmp-/);
+    await stopInTheMiddle(running);
     share.sleep();
+    running.kill('SIGCONT');
     try {
       const { code, stdout } = await running.ended;
       expect(code).toBe(1);
@@ -108,7 +109,7 @@ export function longFlowOf(name: string, share: Share): void {
 
   it(`${name}: a killed command leaves its mount to the next one`, async () => {
     const running = user.start('backup', disk, '--vm', 'killed', '--compression', 'none', '--json');
-    await appearsOnServer(/vms\/[^/]*killed.*\.tmp-|\.tmp-/);
+    await stopInTheMiddle(running);
     running.kill('SIGKILL');
     await running.ended;
     await user.verifyAll('share');
@@ -157,9 +158,10 @@ export function longFlowOf(name: string, share: Share): void {
 
   it(`${name}: a mount that goes away in the middle takes nothing to the disk below`, async () => {
     const running = user.start('backup', disk, '--vm', 'lazy', '--compression', 'none', '--json');
-    await appearsOnServer(/\.tmp-/);
+    await stopInTheMiddle(running);
     const [point = ''] = mountedAt(share.source);
     execFileSync('umount', ['--lazy', point]);
+    running.kill('SIGCONT');
     expect(JSON.parse((await running.ended).stdout)).toMatchObject({ error_code: 'REPOSITORY_OFFLINE' });
     expect(existsSync(point) ? readdirSync(point) : []).toEqual([]);
     await user.verifyAll('share');
@@ -180,12 +182,12 @@ function newUser(share: Share): ScratchHome {
   return new ScratchHome(folder);
 }
 
-async function appearsOnServer(pattern: RegExp): Promise<void> {
-  const known = new Set(readdirSync(EXPORT, { recursive: true }).map(String));
-  for (const end = Date.now() + 60_000; ; await new Promise((resolve) => setTimeout(resolve, 5))) {
+/** Holds the command, not its share, at the moment when it has begun to write an image. */
+async function stopInTheMiddle(running: RunningCommand): Promise<void> {
+  for (const end = Date.now() + 120_000; ; await new Promise((resolve) => setTimeout(resolve, 5))) {
     const found = readdirSync(EXPORT, { recursive: true }).map(String);
-    if (found.some((file) => !known.has(file) && pattern.test(file))) return;
-    if (Date.now() > end) throw new Error(`no ${pattern} appeared`);
+    if (found.some((file) => /\.qcow2\.tmp-/.test(file))) return running.kill('SIGSTOP');
+    if (Date.now() > end) throw new Error('no image appeared on the server');
   }
 }
 

@@ -22,9 +22,9 @@ interface Ended {
 
 /** Descriptor of the pipe in the called program; mount.cifs is told by PASSWD_FD. */
 const PASSWORD_FD = 3;
-/** What mount helpers say of a server that is not there, as against one that refuses. */
+/** What mount helpers say of a server that is not there, as against one that refuses. Of NFS 3 without its server the port mapper knows no version. */
 const UNREACHABLE =
-  /connection refused|no route|timed out|host is (down|unreachable)|network is unreachable|could not connect|could not resolve|failed to resolve|name or service|error\((110|111|112|113|115)\)/i;
+  /connection refused|no route|timed out|host is (down|unreachable)|network is unreachable|could not connect|could not resolve|failed to resolve|name or service|not registered|requested NFS version|error\((110|111|112|113|115)\)/i;
 
 /** Throws REPOSITORY_OFFLINE for a server that cannot be reached, MOUNT_FAILED for whatever else mount(8) says. */
 export async function runMount(call: MountCall): Promise<void> {
@@ -43,7 +43,7 @@ export async function runMount(call: MountCall): Promise<void> {
   const reason = said === '' ? `mount ended with ${code}` : said;
   const unreachable = UNREACHABLE.test(said);
   throw new ChainkeepError(unreachable ? 'REPOSITORY_OFFLINE' : 'MOUNT_FAILED', `${source} could not be mounted: ${reason}`, {
-    advice: unreachable ? 'is the server running, and does its name lead to it?' : adviceFor(said, type),
+    advice: unreachable ? 'is the server running, does its name lead to it, and does it speak this version?' : adviceFor(said, type),
     retryable: unreachable,
     context,
   });
