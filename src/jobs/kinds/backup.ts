@@ -13,6 +13,7 @@ import { isoTime, newId, timeOfId } from '../../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
 import type { BackupPlan, BackupRequest, CreatedBackup } from '../../repository/create-backup.ts';
 import type { Guard } from '../../repository/guard.ts';
+import type { DiskPlace } from '../../repository/layout.ts';
 import type { Repository } from '../../repository/repository.ts';
 import type { OpenedSource } from '../../source/open-source.ts';
 import { openSource } from '../../source/open-source.ts';
@@ -24,7 +25,7 @@ import { requestFor } from './backup-request.ts';
 import { reserveAll, reserveFor, withRoom } from './backup-room.ts';
 import { backupRow } from './backup-row.ts';
 import { fateOf, type JobEnvironment } from './job-environment.ts';
-import { isoDates, protectWhenDue } from './protect.ts';
+import { isoDates, protectAsWriter, protectWhenDue } from './protect.ts';
 
 export interface Disk {
   readonly diskId: number;
@@ -178,8 +179,21 @@ async function runDisk(run: Run, { opened, space }: Target, disk: Disk, job: Job
       await raiseProtectedUntil(environment.catalog, isoDates(created.locked));
     });
     if (created.unprotected) throw created.unprotected;
+    await protectRecovered(run, repository, place, { guard, job });
     return outcomeOf(created, run, job.jobId, Math.round(environment.clock.monotonic() - began));
   });
+}
+
+/** Backups of this disk that were committed by a run that died before it could lock them. */
+async function protectRecovered(
+  { environment, row }: Run,
+  repository: Repository,
+  place: DiskPlace,
+  { guard, job }: { readonly guard: Guard; readonly job: JobContext },
+): Promise<void> {
+  if (!repository.locks.settings) return;
+  const rows = await selectBackupJobs(environment.catalog, { ...place, repositoryId: row.id, statuses: ['completed'] });
+  if (rows.some((backup) => backup.protected_until === null)) await protectAsWriter({ environment, row, repository, job }, place, guard);
 }
 
 interface Prepared {

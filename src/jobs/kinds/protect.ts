@@ -7,6 +7,7 @@ import { raiseProtectedUntil } from '../../catalog/protected-backups.ts';
 import { findSetting, putSetting } from '../../catalog/settings.ts';
 import { isoTime } from '../../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError, throwIfCancelled } from '../../plumbing/errors.ts';
+import type { Guard } from '../../repository/guard.ts';
 import type { DiskPlace } from '../../repository/layout.ts';
 import { DAY_MS } from '../../repository/lock-rules.ts';
 import type { ProtectionPlan } from '../../repository/look-at-protection.ts';
@@ -101,7 +102,7 @@ export async function protectWhenDue(run: ProtectRun): Promise<void> {
 }
 
 /** One disk, under its lease where something is due. `busy`: somebody else has it. */
-export async function protectDisk(run: ProtectRun, place: DiskPlace, sweptAt?: number): Promise<ProtectionOutcome | 'busy'> {
+async function protectDisk(run: ProtectRun, place: DiskPlace, sweptAt?: number): Promise<ProtectionOutcome | 'busy'> {
   const { repository, environment, row, job } = run;
   const options = sweptAt === undefined ? {} : { sweptAt };
   const first = await repository.locks.look(place, options);
@@ -110,17 +111,22 @@ export async function protectDisk(run: ProtectRun, place: DiskPlace, sweptAt?: n
     return NOTHING_DONE;
   }
   try {
-    return await environment.chains.withWriter(row.id, place, job, async (guard) => {
-      const plan = await repository.locks.look(place, options); // what was seen without the lease may have gone
-      const done = await repository.locks.run(plan, guard);
-      await keepDates(run, plan);
-      report(job, done);
-      return done;
-    });
+    // What was seen without the lease may have gone: all is looked at once more.
+    return await environment.chains.withWriter(row.id, place, job, (guard) => protectAsWriter(run, place, guard, sweptAt));
   } catch (error) {
     if (!isChainkeepError(error, 'BACKUP_IN_PROGRESS')) throw error;
     return 'busy';
   }
+}
+
+/** The same for somebody who has the lease already. */
+export async function protectAsWriter(run: ProtectRun, place: DiskPlace, guard: Guard, sweptAt?: number): Promise<ProtectionOutcome> {
+  const { repository, job } = run;
+  const plan = await repository.locks.look(place, sweptAt === undefined ? {} : { sweptAt });
+  const done = await repository.locks.run(plan, guard);
+  await keepDates(run, plan);
+  report(job, done);
+  return done;
 }
 
 async function keepDates({ environment }: ProtectRun, { dates }: ProtectionPlan): Promise<void> {
