@@ -1,7 +1,7 @@
 // The backup job: all disks of one run as one restore point. Each disk is leased, planned, run, committed, and entered in the catalog.
 
 import type { BackupInput, BackupOutcome, JobWatch } from '../../app-interface.ts';
-import { findBackupJob, updateBackupJob } from '../../catalog/backup-jobs.ts';
+import { findBackupJob, selectBackupJobs, updateBackupJob } from '../../catalog/backup-jobs.ts';
 import type { BackupRepository } from '../../catalog/backup-repositories.ts';
 import { backupOfDiskKey } from '../../catalog/orphaned-backups.ts';
 import { raiseProtectedUntil } from '../../catalog/protected-backups.ts';
