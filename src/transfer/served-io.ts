@@ -3,6 +3,8 @@
 
 import type { ServedRequest } from './unit.ts';
 
+type ReadRequest = Extract<ServedRequest, { readonly op: 'read' }>;
+
 const CONTROL_BYTES = 64;
 const STATE = 0; // Int32: 0 = waiting, 1 = answered, 2 = failed (the main thread reports the reason itself)
 const STOP = 4; // Int32: 1 = the transfer has ended, begin nothing new
@@ -89,19 +91,30 @@ export interface ServedHandlers {
   write(buffer: Uint8Array, offset: number): Promise<void>;
 }
 
+/**
+ * The buffer of the last read of each worker, which asks for one thing at a time: a new one for each would keep the collector busy. After a failure it
+ * is not used again, for something may still write into it; and what is written is given away, for whoever takes it may keep it.
+ */
+const readBuffers = new WeakMap<SharedArrayBuffer, Buffer>();
+
+async function serveRead(shared: SharedArrayBuffer, { source, offset, length }: ReadRequest, handlers: ServedHandlers): Promise<void> {
+  const buffer = readBuffers.get(shared) ?? Buffer.allocUnsafeSlow(shared.byteLength - CONTROL_BYTES);
+  readBuffers.delete(shared);
+  const part = buffer.subarray(0, length);
+  await handlers.read(source, part, offset);
+  new Uint8Array(shared, CONTROL_BYTES, length).set(part);
+  readBuffers.set(shared, buffer);
+}
+
 /** The main thread's end: does the request and wakes the worker. Rejects with the reason after it has told the worker. */
 export async function serve(shared: SharedArrayBuffer, request: ServedRequest, handlers: ServedHandlers): Promise<void> {
   const state = new Int32Array(shared, STATE, 1);
-  const payload = new Uint8Array(shared, CONTROL_BYTES, request.length);
   let verdict = FAILED;
   try {
     // Stores and readers take ordinary memory (some refuse shared memory), so there is one copy here.
-    const buffer = Buffer.allocUnsafe(request.length);
-    if (request.op === 'read') {
-      await handlers.read(request.source, buffer, request.offset);
-      payload.set(buffer);
-    } else {
-      buffer.set(payload);
+    if (request.op === 'read') await serveRead(shared, request, handlers);
+    else {
+      const buffer = Buffer.from(new Uint8Array(shared, CONTROL_BYTES, request.length));
       if (request.op === 'write') await handlers.write(buffer, request.offset);
       else new Float64Array(shared, OFFSET_AT, 1)[0] = await handlers.append(buffer);
     }

@@ -69,10 +69,10 @@ export class BlockCache {
     this.#streams.delete(source);
   }
 
-  /** Bytes that one source may ask for ahead, when those that are read in sequence share half of the cache. */
+  /** Bytes that one source may ask for ahead, when those that are read in sequence share a quarter of the cache: what was jumped over must stay. */
   fairShare(source: object): number {
     this.#streams.add(source);
-    return Math.floor(this.maxBytes / 2 / this.#streams.size);
+    return Math.floor(this.maxBytes / 4 / this.#streams.size);
   }
 
   leaveStream(source: object): void {

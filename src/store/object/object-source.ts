@@ -16,15 +16,19 @@ export interface RangeReader {
 /** The unit of the cache, and what opening an object reads at once. */
 export const BLOCK_BYTES = 256 * 1024;
 /** Bytes of one request at most. */
-const MOST_RUN = 4 * 2 ** 20;
+const MOST_RUN = 8 * 2 ** 20;
 /** Bytes of one read that are asked for at the same time. */
 const MOST_SPAN = 16 * 2 ** 20;
 const FIRST_WINDOW = 2 ** 20;
 const MOST_WINDOW = 32 * 2 ** 20;
 /** Reads one behind the other, without a gap, before anything is read ahead. */
 const STREAK = 3;
-/** Several workers read in turn, and skip what they do not need: once in sequence, this many blocks, or two lengths of the read, are no jump. */
-const NEAR_BLOCKS = 8;
+/** Once in sequence, jumps of so many blocks are none: what several workers have written side by side is not quite in the order of the disk. */
+const NEAR_BLOCKS = 128;
+/** So many reads in a row that do not follow each other are no sequence any more, however near they are. */
+const MOST_STRAYS = 64;
+/** A read far away counts as many of them. */
+const FAR_STRAY = 8;
 
 class ObjectSource implements ByteSource {
   readonly name: string;
@@ -33,8 +37,11 @@ class ObjectSource implements ByteSource {
   readonly #cache: BlockCache;
   readonly #cancel = new AbortController();
   readonly #lastBlock: number;
-  #expected = 0;
+  /** Behind the furthest block that the sequence has come to. */
+  #next = 0;
   #streak = 0;
+  #strays = 0;
+  /** Bytes. */
   #window = 0;
 
   constructor(reader: RangeReader, cache: BlockCache) {
@@ -107,16 +114,13 @@ class ObjectSource implements ByteSource {
   }
 
   #lookAhead(first: number, last: number): void {
-    const near = this.#streak < STREAK ? 1 : Math.max(NEAR_BLOCKS, 2 * (last - first + 1));
-    const isNear = Math.abs(first - this.#expected) <= near;
-    if (isNear && last < this.#expected) return; // another worker, a little behind, or the same block again
-    this.#streak = isNear ? this.#streak + 1 : 0;
-    this.#expected = last + 1;
-    if (this.#streak < STREAK) {
+    if (!this.#isInSequence(first, last)) {
       this.#window = 0;
       this.#cache.leaveStream(this);
       return;
     }
+    if (last < this.#next || first > this.#next + NEAR_BLOCKS) return; // a little behind, or a look aside
+    this.#next = last + 1;
     const most = Math.min(MOST_WINDOW, this.#cache.fairShare(this));
     this.#window = Math.min(most, Math.max(FIRST_WINDOW, this.#window * 2));
     const end = Math.min(this.#lastBlock, last + Math.floor(this.#window / BLOCK_BYTES));
@@ -128,6 +132,16 @@ class ObjectSource implements ByteSource {
       if (fits > end) return;
       block = this.#ahead(block, fits);
     }
+  }
+
+  /** Is what is read a sequence, also when this very read is a look aside (a table, say)? */
+  #isInSequence(first: number, last: number): boolean {
+    const gap = Math.abs(first - this.#next);
+    this.#strays = gap <= 1 ? 0 : this.#strays + (gap <= NEAR_BLOCKS ? 1 : FAR_STRAY);
+    if (this.#streak >= STREAK && this.#strays <= MOST_STRAYS) return true;
+    this.#streak = gap <= 1 ? this.#streak + 1 : 0;
+    this.#next = this.#streak >= STREAK ? this.#next : last + 1;
+    return this.#streak >= STREAK;
   }
 
   /** Answers the last block it asked for. */
