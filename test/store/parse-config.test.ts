@@ -15,16 +15,29 @@ const NFS = { server: 'nas', export_path: '/export' };
 const OBJECT_DEFAULTS = { upload_part_size_mib: 16, upload_concurrency: 4, upload_memory_mib: 192, read_cache_mib: 64 };
 const OBJECT_NAMES = [...Object.keys(OBJECT_DEFAULTS), 'quota_bytes'];
 
+const SHARE_NAMES = ['mount_point', 'mount_options', 'system_mount', 'time_limit_seconds'];
+const CIFS_NAMES = ['server', 'share_name', 'username', 'password', 'domain', ...SHARE_NAMES];
+const SHARE_DEFAULTS = { mount_options: '', time_limit_seconds: 60 };
+
 /** The least that each kind needs; what is filled in; which settings there are. */
 const KINDS = {
   local: [{ path: '/b' }, {}, ['path']],
-  nfs: [NFS, { nfs_version: '4.2', mount_options: '' }, ['server', 'export_path', 'mount_point', 'nfs_version', 'mount_options']],
-  cifs: [CIFS, { mount_options: '' }, ['server', 'share_name', 'mount_point', 'username', 'password', 'domain', 'mount_options']],
-  smb: [CIFS, { mount_options: '' }, ['server', 'share_name', 'mount_point', 'username', 'password', 'domain', 'mount_options']],
+  nfs: [NFS, { nfs_version: '4.2', ...SHARE_DEFAULTS }, ['server', 'export_path', 'nfs_version', ...SHARE_NAMES]],
+  cifs: [CIFS, SHARE_DEFAULTS, CIFS_NAMES],
+  smb: [CIFS, SHARE_DEFAULTS, CIFS_NAMES],
   s3: [
     S3,
-    { region: 'us-east-1', prefix: '', path_style: false, use_object_lock: false },
-    ['region', 'bucket', 'prefix', 'endpoint', 'access_key_id', 'secret_access_key', 'path_style', 'use_object_lock'],
+    {
+      ...{ region: 'us-east-1', prefix: '', path_style: false, use_object_lock: false, object_lock_mode: 'compliance' },
+      ...{ server_side_encryption: 'none', checksums: true, max_object_size_gib: 5120, max_parts: 10_000, equal_parts: false },
+      ...OBJECT_DEFAULTS,
+    },
+    [
+      ...['region', 'bucket', 'prefix', 'endpoint', 'access_key_id', 'secret_access_key', 'session_token', 'path_style'],
+      ...['use_object_lock', 'object_lock_mode', 'server_side_encryption', 'kms_key_id', 'customer_key', 'checksums'],
+      ...['max_object_size_gib', 'max_parts', 'equal_parts'],
+      ...OBJECT_NAMES,
+    ],
   ],
   azure: [
     AZURE,
@@ -39,7 +52,7 @@ const KINDS = {
 const SECRETS: Readonly<Record<string, readonly string[]>> = {
   cifs: ['password'],
   smb: ['password'],
-  s3: ['secret_access_key'],
+  s3: ['secret_access_key', 'session_token', 'customer_key'],
   azure: ['account_key', 'sas_token', 'connection_string'],
 };
 
@@ -67,6 +80,7 @@ describe.each(Object.entries(KINDS))('%s', (type, [least, defaults, names]) => {
 
   it('names what is missing and what it does not know', async () => {
     for (const missing of Object.keys(least)) {
+      if (missing === 'access_key_id') continue; // it goes with the secret key, which is named then
       const rest = Object.fromEntries(Object.entries(least).filter(([name]) => name !== missing));
       await expect(parseStoreConfig(type, { config: rest }), missing).rejects.toMatchObject({
         code: 'CONFIG_INVALID',
@@ -143,6 +157,8 @@ it('text from a command line becomes what the setting is', async () => {
     grace_period_days: 0,
     apply_to_full_backups: true,
     apply_to_incrementals: true,
+    full_after_days: 7,
+    full_after_backups: 30,
   });
 });
 

@@ -30,7 +30,7 @@ export const s3ConfigSchema = z
     object_lock_mode: z
       .enum(['compliance', 'governance'], 'must be compliance or governance')
       .default('compliance')
-      .describe('compliance: nobody can unlock before the date. governance: who has the right to bypass can.'),
+      .describe('In compliance nobody can unlock before the date; in governance who has the right to bypass can.'),
     server_side_encryption: z
       .enum(['none', 'aes256', 'kms', 'customer'], 'must be none, aes256, kms or customer')
       .default('none')
