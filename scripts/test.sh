@@ -8,8 +8,10 @@ cd "$root" || exit 1
 packages='qemu-utils nbdkit libnbd-bin openssl strace e2fsprogs xfsprogs mariadb-server faketime'
 # File servers and their clients; the guest of user-mode-linux uses what is installed here.
 packages="$packages samba smbnetfs fuse3 cifs-utils user-mode-linux nfs-common nfs-kernel-server rpcbind kmod iproute2 procps gcc libc6-dev"
+# A server for S3.
+packages="$packages radosgw ceph-mon ceph-osd ceph-common"
 tools='qemu-img qemu-io qemu-nbd nbdkit nbdcopy nbdinfo openssl strace mkfs.ext4 mkfs.xfs mariadbd mariadb-install-db faketime'
-tools="$tools smbd smbnetfs linux.uml rpc.nfsd mount.nfs mount.cifs"
+tools="$tools smbd smbnetfs linux.uml rpc.nfsd mount.nfs mount.cifs radosgw ceph-mon ceph-osd"
 PATH=$PATH:/usr/sbin:/sbin
 
 missing_tools() {
@@ -21,10 +23,15 @@ install_packages() {
   echo "installing the tests' Debian packages: $packages" >&2
   export DEBIAN_FRONTEND=noninteractive
   log=$(mktemp)
+  # Servers are installed for the tests to start; the system is to start none of them.
+  policy=/usr/sbin/policy-rc.d
+  [ -e "$policy" ] && policy=
+  [ -z "$policy" ] || { printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy"; }
   # Package lists are fetched only when the installation does not work without.
   apt-get install -o DPkg::Lock::Timeout=120 -y --no-install-recommends $packages >"$log" 2>&1 </dev/null ||
     { apt-get update && apt-get install -o DPkg::Lock::Timeout=120 -y --no-install-recommends $packages; } >"$log" 2>&1 </dev/null ||
     { echo 'apt-get failed:' >&2 && tail -5 "$log" >&2; }
+  [ -z "$policy" ] || rm -f "$policy"
   rm -f "$log"
 }
 
