@@ -179,6 +179,13 @@ describe('repo', () => {
     expect(refused.code).toBe(1);
     expect(parseAnswer(refused)).toMatchObject({ error_code: 'REPOSITORY_IN_USE', backup_count: expect.any(Number) });
   });
+
+  it('says of a share that the system should have mounted that it is not', async () => {
+    const settings = ['server=nas', 'export_path=/backups', 'mount_point=/mnt/chainkeep-test', 'system_mount=nfs4 nas:/backups'];
+    const refused = await run('repo', 'add', 'cloud', '--type', 'nfs', ...settings.flatMap((pair) => ['--set', pair]), '--json');
+    expect(refused.code).toBe(1);
+    expect(parseAnswer(refused)).toMatchObject({ success: false, error_code: 'REPOSITORY_OFFLINE', mount_point: '/mnt/chainkeep-test' });
+  });
 });
 
 describe('restore', () => {

@@ -42,7 +42,7 @@ export function abandonedProcesses(): number {
 
 export class StorageChild {
   readonly #place: string;
-  readonly #process: ChildProcess;
+  readonly #child: ChildProcess;
   readonly #socket: Socket;
   readonly #questions = new Map<number, Question>();
   readonly #ended: Promise<void>;
@@ -55,25 +55,25 @@ export class StorageChild {
   /** `limit`: milliseconds until an answer must come. */
   constructor(place: string, limit: number) {
     this.#place = place;
-    this.#process = startProcess();
-    const socket = this.#process.stdio[SOCKET_FD];
+    this.#child = startProcess();
+    const socket = this.#child.stdio[SOCKET_FD];
     if (!(socket instanceof Socket)) throw new ChainkeepError('INTERNAL', 'a process was started without its socket');
     this.#socket = socket;
     this.#watch = this.#newWatch(limit);
     const reader = new FrameReader({ place: (id, length) => this.#placeOf(id, length), take: (id, text) => this.#take(id, text) });
     socket.on('data', (chunk: Buffer) => reader.feed(chunk));
     socket.on('error', () => undefined); // its process has ended, which is told below
-    this.#process.stderr?.on('data', (chunk: Buffer) => {
+    this.#child.stderr?.on('data', (chunk: Buffer) => {
       this.#said = (this.#said + chunk.toString()).slice(-2000);
     });
     this.#ended = new Promise((resolve) => {
-      this.#process.on('error', (cause) => resolve(this.#lose(`its process could not be started: ${cause.message}`)));
-      this.#process.on('exit', (code, signal) => resolve(this.#lose(`its process has ended (${signal ?? code}) ${this.#said}`.trim())));
+      this.#child.on('error', (cause) => resolve(this.#lose(`its process could not be started: ${cause.message}`)));
+      this.#child.on('exit', (code, signal) => resolve(this.#lose(`its process has ended (${signal ?? code}) ${this.#said}`.trim())));
     });
     // Nothing of it keeps this process alive but a question that waits for its answer.
-    this.#process.unref();
+    this.#child.unref();
     socket.unref();
-    if (this.#process.stderr instanceof Socket) this.#process.stderr.unref();
+    if (this.#child.stderr instanceof Socket) this.#child.stderr.unref();
   }
 
   /** Why and when it was lost, by the monotonic clock; undefined while it is there. */
@@ -149,16 +149,16 @@ export class StorageChild {
 
   /** Killed, and not waited for. */
   #abandon(): void {
-    const { pid } = this.#process;
+    const { pid } = this.#child;
     this.#socket.destroy();
-    this.#process.stderr?.destroy();
+    this.#child.stderr?.destroy();
     if (pid === undefined) return;
     abandoned.add(pid);
     void this.#ended.then(() => abandoned.delete(pid));
     try {
       process.kill(-pid, 'SIGKILL'); // its group: with the mount that it may have started
     } catch {
-      this.#process.kill('SIGKILL'); // it has ended, or has no group of its own yet
+      this.#child.kill('SIGKILL'); // it has ended, or has no group of its own yet
     }
   }
 }
