@@ -72,6 +72,22 @@ describe('what is not mounted there is offline', () => {
   });
 });
 
+it('a mount that fails leaves no folder, and makes none below a place that is not there', async () => {
+  const home = mkdtempSync(join(tmpdir(), 'chainkeep-home-'));
+  for (const [point, code] of [
+    [join(home, 'point'), ['MOUNT_FAILED', 'REPOSITORY_OFFLINE']],
+    [join(home, 'no/such/point'), ['REPOSITORY_OFFLINE']],
+  ] as const) {
+    const made: (() => Promise<void>)[] = [];
+    const config = { server: '127.0.0.1', export_path: '/chainkeep-test', mount_point: point };
+    const opening = openStore('nfs', config, { create: true, home, onMade: (undo) => made.push(undo) });
+    expect(code, point).toContain(await codeOf(opening));
+    for (const undo of made.toReversed()) await undo();
+  }
+  expect(readdirSync(home)).toEqual(['mounts']);
+  rmSync(home, { recursive: true });
+});
+
 it('errors name the mount point, not the way that leads into it', async () => {
   const opened = await open();
   const error: unknown = await opened.open('missing').catch((caught: unknown) => caught);

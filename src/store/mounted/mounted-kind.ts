@@ -29,20 +29,21 @@ export const smbKind: StoreKind = { ...cifsKind, type: 'smb' };
 
 async function open(type: 'nfs' | 'cifs', config: StoreConfig, { create, home, onMade }: OpenStoreOptions): Promise<BlobStore> {
   const settings = planMount(type, config, home);
-  if (create && settings.plan.mount) {
-    // Told before it is made: a mount that hangs leaves its folder too.
-    onMade?.(() => removeFolders(settings.plan.ownFolder ? [settings.plan.mountPoint] : [], settings.plan.stateFolder));
+  const { mount, ownFolder, mountPoint, stateFolder } = settings.plan;
+  const told = (folder: string): void => onMade?.(() => removeEmpty(folder));
+  if (create && mount) {
+    // Told before they are made: a mount that hangs leaves its folders too. They are ours alone, whoever made them.
+    if (stateFolder !== undefined) told(stateFolder);
+    if (ownFolder) told(mountPoint);
   }
-  return openMountedStore(settings, { create, place: placeOf(type, config) });
+  return openMountedStore(settings, { create, place: placeOf(type, config), onMade: told });
 }
 
-/** As far as they are empty; one that something is mounted on is not. */
-async function removeFolders(folders: readonly string[], last: string | undefined): Promise<void> {
-  for (const folder of [...folders, ...(last === undefined ? [] : [last])]) {
-    try {
-      await rmdir(folder);
-    } catch (error) {
-      if (!['ENOENT', 'ENOTEMPTY', 'EBUSY', 'EEXIST'].includes(systemCode(error) ?? '')) throw error;
-    }
+/** Not one that something is mounted on, nor one that has something in it. */
+async function removeEmpty(folder: string): Promise<void> {
+  try {
+    await rmdir(folder);
+  } catch (error) {
+    if (!['ENOENT', 'ENOTEMPTY', 'EBUSY', 'EEXIST'].includes(systemCode(error) ?? '')) throw error;
   }
 }

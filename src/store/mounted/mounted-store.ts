@@ -30,6 +30,8 @@ export interface OpenMountedOptions {
   readonly create: boolean;
   /** Server and share, for messages. */
   readonly place: string;
+  /** Is told of the folders that were made, to be taken back where they are empty and nothing is mounted on them. */
+  readonly onMade?: (folder: string) => void;
 }
 
 class MountedStore implements BlobStore {
@@ -181,6 +183,7 @@ function notProtected(place: string): ChainkeepError {
 interface StartedChild {
   readonly child: StorageChild;
   readonly capabilities: StoreCapabilities;
+  readonly madeMountPoint: boolean;
 }
 
 async function startChild({ plan, password }: MountSettings, { create, place }: OpenMountedOptions): Promise<StartedChild> {
@@ -196,9 +199,9 @@ async function startChild({ plan, password }: MountSettings, { create, place }: 
     await child.ask<'hello'>({ op: 'hello' });
     child.setLimit(START_LIMIT_MS);
     const secret = password === undefined ? {} : { password: password.reveal() };
-    const capabilities = await child.ask<'start'>({ op: 'start', plan, create, limit: MOUNT_LIMIT_MS, ...secret });
+    const answer = await child.ask<'start'>({ op: 'start', plan, create, limit: MOUNT_LIMIT_MS, ...secret });
     child.setLimit(plan.timeLimit);
-    return { child, capabilities };
+    return { child, ...answer };
   } catch (error) {
     await child.stop(STOP_LIMIT_MS);
     throw error;
@@ -209,5 +212,7 @@ async function startChild({ plan, password }: MountSettings, { create, place }: 
 export async function openMountedStore(settings: MountSettings, options: OpenMountedOptions): Promise<BlobStore> {
   const { mountPoint } = settings.plan;
   if (!isAbsolute(mountPoint)) throw new ChainkeepError('CONFIG_INVALID', `a mount point must be absolute: ${mountPoint}`);
-  return new MountedStore(settings, options, await startChild(settings, options));
+  const started = await startChild(settings, options);
+  if (started.madeMountPoint) options.onMade?.(mountPoint);
+  return new MountedStore(settings, options, started);
 }

@@ -2,7 +2,7 @@
 // The folder stays open: everything is done through its descriptor, so nothing ever reaches the disk below a mount that went away.
 
 import { constants } from 'node:fs';
-import { type FileHandle, open, rmdir } from 'node:fs/promises';
+import { type FileHandle, mkdir, open, rmdir } from 'node:fs/promises';
 import { ChainkeepError, systemCode } from '../../plumbing/errors.ts';
 import { makeFolder } from '../../plumbing/make-folder.ts';
 import type { Secret } from '../../plumbing/secret.ts';
@@ -14,6 +14,8 @@ import { runMount, runUnmount } from './run-mount.ts';
 export interface OpenedMount {
   /** Leads into the mount that was opened, and nowhere else. */
   readonly path: string;
+  /** A mount point that the user named was missing and has been made. */
+  readonly madeMountPoint: boolean;
   /** REPOSITORY_OFFLINE unless it is still mounted at its place. Asks no server. */
   check(): void;
   /** Gives it back; unmounts what Chainkeep mounted and nobody else uses. */
@@ -45,15 +47,44 @@ export async function openMount(options: OpenMountOptions): Promise<OpenedMount>
     if (meanwhile.handle) return openedMount(plan, meanwhile.handle);
     // A mount of ours that went stale, as after the server got another disk: nobody else may take it away, and nobody needs it.
     if (meanwhile.taken && !(plan.ownFolder && (await runUnmount(plan.mountPoint, limit)))) throw offline(plan, meanwhile.what);
-    if (plan.ownFolder || options.create) makeFolder(plan.mountPoint, 0o700);
-    else if (meanwhile.missing) throw offline(plan, meanwhile.what);
-    const { expected, mountPoint } = plan;
-    await runMount({ ...mount, source: expected.source, mountPoint, password: options.password, limit });
-    const mounted = await lookAt(plan);
-    if (!mounted.handle) throw notThere(plan, mounted.what);
-    if (!plan.ownFolder) await noteMount(stateFolder, mounted.handle.fd);
-    return openedMount(plan, mounted.handle);
+    const made = await makeMountPoint(plan, meanwhile, options.create);
+    try {
+      return { ...(await mountNow(plan, stateFolder, { ...options, mount })), madeMountPoint: made };
+    } catch (error) {
+      if (made) await rmdir(plan.mountPoint);
+      throw error;
+    }
   });
+}
+
+/** True where the user's own mount point was made; the folder above it must be there: a mistake in the path makes no tree of folders. */
+async function makeMountPoint(
+  plan: MountPlan,
+  { missing, what }: { readonly missing: boolean; readonly what: string },
+  create: boolean,
+): Promise<boolean> {
+  if (plan.ownFolder) makeFolder(plan.mountPoint, 0o700);
+  if (plan.ownFolder || !missing) return false;
+  if (!create) throw offline(plan, what);
+  try {
+    await mkdir(plan.mountPoint, { mode: 0o700 });
+    return true;
+  } catch (error) {
+    throw offline(plan, `is not there, and cannot be made (${systemCode(error)})`);
+  }
+}
+
+async function mountNow(
+  plan: MountPlan,
+  stateFolder: string,
+  { mount, password, limit }: OpenMountOptions & { readonly mount: NonNullable<MountPlan['mount']> },
+): Promise<OpenedMount> {
+  const { expected, mountPoint } = plan;
+  await runMount({ ...mount, source: expected.source, mountPoint, password, limit });
+  const mounted = await lookAt(plan);
+  if (!mounted.handle) throw notThere(plan, mounted.what);
+  if (!plan.ownFolder) await noteMount(stateFolder, mounted.handle.fd);
+  return openedMount(plan, mounted.handle);
 }
 
 type Look = { readonly handle: FileHandle } | (MountFault & { readonly handle: undefined; readonly missing: boolean });
@@ -77,6 +108,7 @@ function openedMount(plan: MountPlan, handle: FileHandle): OpenedMount {
   const ours = plan.ownFolder || (plan.stateFolder !== undefined && isNotedMount(plan.stateFolder, handle.fd));
   return {
     path: `/proc/self/fd/${handle.fd}`,
+    madeMountPoint: false,
     check: () => {
       const fault = mountFault(handle.fd, plan.expected);
       if (fault) throw offline(plan, fault.what);

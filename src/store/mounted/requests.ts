@@ -38,7 +38,7 @@ export interface Page {
 
 export interface Answers {
   readonly hello: null;
-  readonly start: StoreCapabilities;
+  readonly start: { readonly capabilities: StoreCapabilities; readonly madeMountPoint: boolean };
   readonly list: Page;
   readonly more: Page;
   readonly leave: null;

@@ -44,9 +44,14 @@ async function start({ plan, password, create, limit }: Extract<StorageRequest, 
   const mount = await openMount({ plan, create, limit, password: password === undefined ? undefined : new Secret(password) });
   shown = (text) => text.replaceAll(mount.path, plan.mountPoint);
   const { types } = plan.expected;
-  const store = await openLocalStore(mount.path, { create: false, claims: isFuse(types), deniesOpen: isSmb(types) });
-  opened = { mount, served: new ServedStore(store, () => mount.check()) };
-  return { value: await capabilitiesOf(store, types) };
+  try {
+    const store = await openLocalStore(mount.path, { create: false, claims: isFuse(types), deniesOpen: isSmb(types) });
+    opened = { mount, served: new ServedStore(store, () => mount.check()) };
+    return { value: { capabilities: await capabilitiesOf(store, types), madeMountPoint: mount.madeMountPoint } };
+  } catch (error) {
+    if (!opened) await mount.close(); // else `stop` does
+    throw error;
+  }
 }
 
 /**
