@@ -19,8 +19,8 @@ export interface RepositoryLocks {
   readonly settings: Immutability | undefined;
   /** What locks are judged by at this moment. */
   time(): Promise<LockTime>;
-  /** What protects the backups of a disk, as their files say. */
-  read(place: DiskPlace): Promise<ReadonlyMap<string, Protection>>;
+  /** What protects the backups of a disk, as their files say. `listed`: everything in its folder, where it was listed a moment ago. */
+  read(place: DiskPlace, listed?: readonly BlobInfo[]): Promise<ReadonlyMap<string, Protection>>;
   /** What has to be done so that the backups of a disk are protected as they should be. */
   look(place: DiskPlace, options?: LookOptions): Promise<ProtectionPlan>;
   run(plan: ProtectionPlan, guard: Guard): Promise<ProtectionOutcome>;
@@ -34,7 +34,7 @@ export function openLocks(context: RepositoryContext): RepositoryLocks {
   return {
     settings: context.immutability,
     time: () => context.time(),
-    read: (place) => readDisk(context, place),
+    read: (place, listed) => readDisk(context, place, listed),
     look: (place, options) => lookAtProtection(context, place, options),
     run: (plan, guard) => runProtection(context, plan, guard),
     addHold: (place, backupId, request, guard) => addHold(context, place, backupId, request, guard),
@@ -75,8 +75,13 @@ export async function latestLock(store: BlobStore): Promise<number | undefined> 
   return latest;
 }
 
-async function readDisk({ store, blake3 }: RepositoryContext, place: DiskPlace): Promise<ReadonlyMap<string, Protection>> {
-  const listed: BlobInfo[] = [];
-  for await (const info of store.list(diskFolder(place))) listed.push(info);
-  return readProtections(store, blake3, listed);
+async function readDisk(
+  { store, blake3 }: RepositoryContext,
+  place: DiskPlace,
+  listed: readonly BlobInfo[] | undefined,
+): Promise<ReadonlyMap<string, Protection>> {
+  if (listed) return readProtections(store, blake3, listed);
+  const found: BlobInfo[] = [];
+  for await (const info of store.list(diskFolder(place))) found.push(info);
+  return readProtections(store, blake3, found);
 }

@@ -103,7 +103,7 @@ mon allow pool size one = true
 mon osd min in ratio = 0
 osd crush chooseleaf type = 0
 osd objectstore = memstore
-memstore device bytes = 4294967296
+memstore device bytes = 8589934592
 mon data avail warn = 0
 run dir = ${folder}
 admin socket = ${folder}/$name.asok
@@ -118,8 +118,8 @@ crash dir = ${folder}/crash
 mon pg warn min per osd = 0
 rgw frontends = beast endpoint=127.0.0.1:${port}
 rgw enable usage log = false
-rgw gc obj min wait = 10
-rgw gc processor period = 10
+rgw gc obj min wait = 1
+rgw gc processor period = 2
 [osd]
 keyring = ${folder}/osd0/keyring
 [osd.0]

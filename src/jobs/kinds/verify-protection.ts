@@ -4,25 +4,25 @@
 import type { BackupJob } from '../../catalog/backup-jobs.ts';
 import { listHolds } from '../../catalog/holds.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
-import type { DiskPlace } from '../../repository/layout.ts';
 import { isActive } from '../../repository/protection.ts';
 import type { Repository } from '../../repository/repository.ts';
+import type { ListedDisk } from '../../repository/scan-disk.ts';
 import type { NamedDamage } from '../../repository/verify-disk.ts';
 import { damageOf } from '../../repository/verify-image.ts';
 import type { JobEnvironment } from './job-environment.ts';
 
-/** Read after `expected`: a lock is written before its row says so. */
+/** Listed after `expected` was read: a lock is written before its row says so. */
 export async function findProtectionDamage(
   { catalog }: JobEnvironment,
   repository: Repository,
-  place: DiskPlace,
+  { place, listed }: Pick<ListedDisk, 'place'> & Partial<ListedDisk>,
   expected: readonly BackupJob[],
 ): Promise<readonly NamedDamage[]> {
   const holds = await listHolds(
     catalog,
     expected.map(({ id }) => id),
   );
-  const protections = await repository.locks.read(place);
+  const protections = await repository.locks.read(place, listed);
   return expected.flatMap(({ id, protected_until: until }) => {
     const found = protections.get(id);
     const errors = [...(found?.damage ?? [])];

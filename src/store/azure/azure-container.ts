@@ -5,7 +5,8 @@ import { createHash } from 'node:crypto';
 import { Readable } from 'node:stream';
 import { ContainerClient, newPipeline, type RequestPolicyFactory, StorageSharedKeyCredential } from '@azure/storage-blob';
 import { ChainkeepError, throwIfCancelled } from '../../plumbing/errors.ts';
-import { DEFAULT_RETRY, RetryBudget, type RetryPolicy, withRetry } from '../object/retry.ts';
+import type { RetryPolicy } from '../../plumbing/retry.ts';
+import { OBJECT_RETRY, openObjectBudget, withRetry } from '../object/retry.ts';
 import { placeOf } from '../place-of.ts';
 import type { StoreConfig } from '../store-kind.ts';
 import { azureCredentials } from './azure-credentials.ts';
@@ -34,7 +35,7 @@ export class AzureContainer {
   /** Empty, or ends in a slash. */
   readonly #prefix: string;
   readonly #policy: RetryPolicy;
-  readonly #budget = new RetryBudget();
+  readonly #budget = openObjectBudget();
   readonly #closing = new AbortController();
 
   constructor(client: ContainerClient, place: string, prefix: string, policy: RetryPolicy) {
@@ -102,7 +103,7 @@ const DIGEST_OF_TEXT: RequestPolicyFactory = {
   }),
 };
 
-export function openContainer(config: StoreConfig, policy: RetryPolicy = DEFAULT_RETRY): AzureContainer {
+export function openContainer(config: StoreConfig, policy: RetryPolicy = OBJECT_RETRY): AzureContainer {
   const { container_name: name, prefix } = config;
   if (typeof name !== 'string') {
     throw new ChainkeepError('CONFIG_INVALID', 'an Azure repository needs the setting "container_name"', {

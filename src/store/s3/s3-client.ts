@@ -5,7 +5,7 @@ import type * as Sdk from '@aws-sdk/client-s3';
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
 import { systemClock } from '../../plumbing/clock.ts';
 import { throwIfCancelled } from '../../plumbing/errors.ts';
-import { DEFAULT_RETRY, RetryBudget, withRetry } from '../object/retry.ts';
+import { OBJECT_RETRY, openObjectBudget, withRetry } from '../object/retry.ts';
 import { type FailedRequest, s3Error } from './s3-errors.ts';
 import type { S3Settings } from './s3-settings.ts';
 
@@ -37,7 +37,7 @@ export interface S3Connection {
 export async function openS3Connection(settings: S3Settings): Promise<S3Connection> {
   const sdk = await import('@aws-sdk/client-s3');
   const client = new sdk.S3Client(clientConfig(settings));
-  const budget = new RetryBudget();
+  const budget = openObjectBudget();
   const closing = new AbortController();
   let ahead = 0;
   noteDates(client, (date) => {
@@ -58,7 +58,7 @@ export async function openS3Connection(settings: S3Settings): Promise<S3Connecti
           throw s3Error(error, failed);
         }
       };
-      return withRetry(attempt, { policy: DEFAULT_RETRY, budget, signal: abortSignal });
+      return withRetry(attempt, { policy: OBJECT_RETRY, budget, signal: abortSignal });
     },
     now: () => systemClock.now() + ahead,
     close: () => {
