@@ -223,7 +223,7 @@ describe('nbdkit', () => {
       'get_size=echo 1M',
       'pread=head -c $3 /dev/zero',
       'can_write=exit 0',
-      'pwrite=echo ENOSPC no room >&2; exit 1',
+      'pwrite=cat >/dev/null; echo ENOSPC no room >&2; exit 1',
     );
     const writer = await openNbdWriter(full.address(), { size: MIB });
     await expect(writer.write(Buffer.alloc(512, 1), 0)).rejects.toMatchObject({ code: 'INSUFFICIENT_STORAGE' });
