@@ -154,6 +154,33 @@ describe('an immutable repository with the attribute', () => {
   });
 });
 
+describe('a delete and a backup that needs what it takes, at once', () => {
+  it('one of them wins, and no locked backup loses its parent', async () => {
+    await home.json('repo', 'add', 'safe', '--path', place, ...WEEK, '--set', 'immutable_config.apply_to_full_backups=false');
+    for (let round = 0; round < 3; round += 1) {
+      const full = await home.backup(disk, 'web', '--repo', 'safe', '--type', 'full');
+      expect((await show(full.backup_id)).protected_until).toBeNull();
+      qemuIo(disk, 'raw', `write -P ${round + 5} 4M 1M`);
+      const [deleted, made] = await Promise.all([
+        home.run('delete', full.backup_id, '--json'),
+        home.run('backup', disk, '--vm', 'web', '--repo', 'safe', '--json'),
+      ]);
+      const refusal = deleted.code === 0 ? undefined : JSON.parse(deleted.stdout).error_code;
+      if (refusal !== undefined) expect(['IMMUTABLE_RETENTION_ACTIVE', 'BACKUP_HAS_DEPENDENTS', 'BACKUP_IN_PROGRESS']).toContain(refusal);
+      if (made.code !== 0) expect(JSON.parse(made.stdout).error_code).toBe('BACKUP_IN_PROGRESS');
+      const child: BackupOutcome | undefined = made.code === 0 ? JSON.parse(made.stdout) : undefined;
+      const parent = child?.parent_backup_id ?? null;
+      if (child && parent !== null) {
+        const [above, below] = [(await show(child.backup_id)).protected_until ?? '', (await show(parent)).protected_until ?? ''];
+        expect(above).not.toBe('');
+        expect(below >= above).toBe(true);
+        await home.refused('IMMUTABLE_RETENTION_ACTIVE', 'delete', parent);
+      }
+      await home.verifyAll('safe');
+    }
+  });
+});
+
 describe('a clock that jumped', () => {
   it('ends no date and moves no date, forwards and backwards, also with a database that is new', async () => {
     await home.json('repo', 'add', 'safe', '--path', place, ...WEEK);
