@@ -47,6 +47,8 @@ class Story implements BucketStory {
   readonly #random: Random;
   /** Backups that must be there, with the disk as it was. */
   readonly #kept = new Map<string, string>();
+  /** A delete of it failed once. Where that was behind the sidecar, the rest is rubbish, which a later run on the disk removes. */
+  readonly #halfDeleted = new Set<string>();
 
   constructor(app: App, folder: string, place: ObjectPlace, random: Random) {
     this.#app = app;
@@ -65,9 +67,14 @@ class Story implements BucketStory {
     }
     const [id, disk] = this.#newest();
     if (action === 'restore') return this.#restore(id, disk);
+    const failedBefore = this.#halfDeleted.has(id);
     const before = await this.#app.listBackups({});
     // It may have been done by an attempt whose answer was lost.
-    if (before.some((backup) => backup.backup_id === id)) await this.#app.deleteBackup(id, { dry_run: false }, {});
+    if (before.some((backup) => backup.backup_id === id)) {
+      this.#halfDeleted.add(id);
+      await this.#app.deleteBackup(id, { dry_run: false }, {});
+      if (!failedBefore) this.#halfDeleted.delete(id);
+    }
     this.#kept.delete(id);
   }
 
@@ -125,7 +132,10 @@ class Story implements BucketStory {
       .map((key) => key.slice(key.lastIndexOf('/') + 1))
       .filter((name) => name !== 'chainkeep-repository.json');
     for (const name of due) if (!found.includes(name)) faults.push(`LOST: ${name} is not in the bucket`);
-    for (const name of found) if (!due.includes(name)) faults.push(`${name} in the bucket belongs to no backup`);
+    const isRubbish = (name: string): boolean => !name.endsWith('.json') && [...this.#halfDeleted].some((id) => name.startsWith(`${id}.`));
+    for (const name of found) {
+      if (!due.includes(name) && !isRubbish(name)) faults.push(`${name} in the bucket belongs to no backup`);
+    }
     return [...faults, ...(await this.#judgeImages(objects))];
   }
 
