@@ -9,7 +9,8 @@ import { mountExt4, mountTmpfs, type TemporaryMount } from '../store/temporary-m
 import { noise, type ScratchHome, scratchHome } from './scratch-home.ts';
 
 const MIB = 1 << 20;
-const SLOW = 'pread64:delay_enter=50000';
+// Far slower than any machine starts the second one; the first is killed before it ends.
+const SLOW = 'pread64:delay_enter=1000000';
 
 interface Storage {
   readonly repositories: readonly (RepositoryView['storage'] & {
