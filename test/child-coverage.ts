@@ -8,11 +8,11 @@ import { expect } from 'vitest';
  * A program that is measured takes three times as long, for code from the compile cache would be measured less exactly. So only those files are
  * measured whose programs run what no other test runs.
  */
-const MEASURED =
-  /^(cli|control|jobs|launcher|transfer|source|nbd)\/|^flow\/(main-flow|repository-place|rescan|database|jobs|restore-targets|sources)\./;
+const ROOMS = /^(cli|control|jobs|launcher|transfer|source|nbd)\//;
+const FLOWS = /^flow\/(main-flow|repository-place|rescan|database[a-z-]*|jobs|recovered|immutability|restore-targets|sources)\./;
 
 const file = relative(resolve('test'), expect.getState().testPath ?? '');
-if (MEASURED.test(file)) {
+if (ROOMS.test(file) || FLOWS.test(file)) {
   process.env.NODE_V8_COVERAGE = resolve('coverage/children');
   process.env.NODE_DISABLE_COMPILE_CACHE = '1';
 }

@@ -1,7 +1,7 @@
 // Every command in the README and the guide is run, in the order of the pages, as a reader would: by a shell, in one folder.
 // The pages use 'qemu-img', 'qemu-io' and 'mkfs.ext4'; where one is missing this file is left out.
 
-import { execFileSync } from 'node:child_process';
+import { execFileSync, spawnSync } from 'node:child_process';
 import { randomBytes } from 'node:crypto';
 import { closeSync, ftruncateSync, globSync, mkdirSync, openSync, symlinkSync, writeFileSync, writeSync } from 'node:fs';
 import { dirname, join } from 'node:path';
@@ -15,7 +15,11 @@ const PAGE_LIMIT_MS = 120_000;
 const MARK = '@@ block ';
 const PATH = `${dirname(process.execPath)}:${process.env.PATH}:/usr/sbin:/sbin`;
 const scratch = makeFolder();
-afterAll(scratch.remove);
+afterAll(() => {
+  // A page locks backups by the immutable attribute, where the file system has it; where not, there is nothing to take off.
+  spawnSync('chattr', ['-R', '-i', scratch.path]);
+  scratch.remove();
+});
 
 const readme = join(scratch.path, 'readme');
 const guide = join(scratch.path, 'guide');

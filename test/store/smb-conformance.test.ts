@@ -21,8 +21,10 @@ beforeAll(async () => {
   undo.push(server.stop);
   const mount = await mountSmbnetfs(folder, server);
   undo.push(mount.stop);
+  // The user is asked for by the schema; smbnetfs has logged in already.
+  const user = { username: 'any', password: 'any' };
   const source = `smbnetfs/${server.address}/bk`;
-  config = { server: server.address, share_name: 'bk', mount_point: mount.path, system_mount: `fuse.smbnetfs ${source}` };
+  config = { ...user, server: server.address, share_name: 'bk', mount_point: mount.path, system_mount: `fuse.smbnetfs ${source}` };
   store = await openStore('smb', config, { create: false });
   undo.push(() => store.close());
 });
