@@ -31,6 +31,7 @@ const APP_INTERFACE = '^src/app-interface\\.ts$';
 const PACKAGES = [
   { name: 'sql', packages: ['better-sqlite3', 'kysely', 'mysql2'], home: '^src/catalog/' },
   { name: 'foreign-functions', packages: ['koffi'], home: '^src/plumbing/native\\.ts$' },
+  { name: 's3', packages: ['@aws-sdk'], home: '^src/store/s3/' },
   { name: 'azure', packages: ['@azure/storage-blob'], home: '^src/store/azure/' },
   { name: 'command-line', packages: ['commander'], home: '^src/cli/' },
 ];

@@ -8,11 +8,14 @@ import {
   PutObjectRetentionCommand,
   type S3Client,
 } from '@aws-sdk/client-s3';
-import { afterAll, beforeAll, expect, inject, it } from 'vitest';
+import { afterAll, afterEach, beforeAll, beforeEach, describe, expect, inject, it } from 'vitest';
 import type { BlobStore } from '../../../src/store/blob-store.ts';
 import { openStore } from '../../../src/store/registry.ts';
+import type { StoreUnderTest } from '../../../src/store/testing/conformance.ts';
+import { protectionBehaviours } from '../../../src/store/testing/conformance-protection.ts';
 import { codeOf, listNames, patternBytes, readBlob, writeBlob } from '../../../src/store/testing/store-probe.ts';
 import { makeBucket, storeConfig, vendorClient } from '../../servers/s3-bucket.ts';
+import { makeS3 } from './s3-under-test.ts';
 
 const HOUR = 3_600_000;
 const GIB = 2 ** 30;
@@ -24,6 +27,19 @@ beforeAll(async () => {
   bucket = await makeBucket(inject('s3'), true);
   store = await open({ use_object_lock: true, quota_bytes: GIB });
   vendor = vendorClient(inject('s3'));
+});
+describe('protection as of every store', () => {
+  let current: StoreUnderTest | undefined;
+  beforeEach(async () => {
+    current = await makeS3(bucket, { use_object_lock: true });
+  });
+  afterEach(async () => {
+    await current?.store.close();
+  });
+  protectionBehaviours(() => {
+    if (!current) throw new Error('a store is only there inside a test');
+    return current;
+  });
 });
 afterAll(async () => {
   await store.close();
