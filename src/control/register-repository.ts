@@ -13,7 +13,6 @@ import {
 } from '../catalog/backup-repositories.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import { isoTime } from '../plumbing/clock.ts';
-import { isChainkeepError } from '../plumbing/errors.ts';
 import { type Logger, silentLogger } from '../plumbing/logger.ts';
 import { type Immutability, strongest } from '../repository/immutability.ts';
 import type { Marker } from '../repository/marker.ts';
@@ -38,8 +37,6 @@ export interface NewRepository extends GivenConfig {
 }
 
 type Undo = () => Promise<void>;
-
-const UNREACHABLE: readonly string[] = ['REPOSITORY_OFFLINE', 'STORE_FAILED', 'MOUNT_FAILED', 'CONNECTION_FAILED'];
 
 /** Every step that made something says how it is taken back; after a failure that is done in reverse, and the first error is the one thrown. */
 export async function registerRepository(context: RepositoryContext, input: NewRepository): Promise<BackupRepository> {
@@ -70,22 +67,19 @@ export async function testPlace(
 ): Promise<readonly SelfTestStep[]> {
   const parsed = await parseStoreConfig(type, given);
   const made: Undo[] = [];
-  let store: BlobStore;
   try {
-    store = await reachPlace(context, parsed, made);
+    const store = await reachPlace(context, parsed, made);
+    try {
+      await inspectPlace({ store, installationId: await context.installationId(), takeOver: false });
+      const name = selfTestName(await currentOwner(context.catalog));
+      const { retention = false } = given;
+      return await selfTest(store, { clock: context.clock, name, immutable: parsed.immutable !== undefined, retention });
+    } finally {
+      await store.close();
+    }
   } catch (error) {
-    await takeAllBack(made, silentLogger);
-    // That a place cannot be reached or does not let us in is what the test is for; that its settings are wrong is not.
-    if (isChainkeepError(error) && UNREACHABLE.includes(error.code)) return failedToOpen(error);
-    throw error;
-  }
-  try {
-    await inspectPlace({ store, installationId: await context.installationId(), takeOver: false });
-    const name = selfTestName(await currentOwner(context.catalog));
-    const { retention = false } = given;
-    return await selfTest(store, { clock: context.clock, name, immutable: parsed.immutable !== undefined, retention });
+    return failedToOpen(error);
   } finally {
-    await store.close();
     await takeAllBack(made, silentLogger);
   }
 }

@@ -51,8 +51,14 @@ export async function selfTest(store: BlobStore, options: SelfTestOptions = {}):
   return [...results, await runStep({ name: 'clean up', run: cleanUp }, attempt)];
 }
 
-/** What a self-test says of a store that could not even be opened. */
+const UNREACHABLE: readonly string[] = ['REPOSITORY_OFFLINE', 'STORE_FAILED', 'MOUNT_FAILED', 'CONNECTION_FAILED'];
+
+/**
+ * What a self-test says of a store that could not be opened or looked into. That a place cannot be reached or does not let us in is what the test is
+ * for; any other error (wrong settings, somebody else's place) is thrown again.
+ */
 export function failedToOpen(error: unknown): readonly SelfTestStep[] {
+  if (!isChainkeepError(error) || !UNREACHABLE.includes(error.code)) throw error;
   const at = isAccessDenied(error) ? 'authenticate' : 'reach';
   const before = STEPS.findIndex(({ name }) => name === at);
   return STEPS.map(({ name }, index) => {

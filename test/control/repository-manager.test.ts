@@ -78,9 +78,11 @@ describe('registering', () => {
     const scene = await openScene();
     const row = await addS3(scene);
     const [stored] = await listSecrets(scene.catalog);
-    expect(row.config).toMatchObject({
+    expect(row.config).toEqual({
       ...S3,
-      ...{ region: 'us-east-1', prefix: '', path_style: false, use_object_lock: false },
+      ...{ region: 'us-east-1', prefix: '', path_style: false, use_object_lock: false, object_lock_mode: 'compliance' },
+      ...{ server_side_encryption: 'none', checksums: true, max_object_size_gib: 5120, max_parts: 10_000, equal_parts: false },
+      ...{ upload_part_size_mib: 16, upload_concurrency: 4, upload_memory_mib: 192, read_cache_mib: 64 },
       secret_access_key: { secret_id: stored?.id },
     });
     await (await scene.manager.openRepository(row, silentLogger)).repository.close();
