@@ -114,10 +114,7 @@ function parseImmutable(kind: StoreKind, config: StoreConfig, given: unknown): I
   const parsed = immutableConfigSchema.safeParse(given);
   if (!parsed.success) throw invalid(kind.type, faultsOf(parsed.error, `${IMMUTABLE}.`));
   const { lock } = kind;
-  if (lock?.type !== parsed.data.type) {
-    const possible = lock ? `only ${lock.type} is possible here` : 'no locking is possible here';
-    throw invalid(kind.type, [`${IMMUTABLE}.type: ${possible}`]);
-  }
+  if (lock.type !== parsed.data.type) throw invalid(kind.type, [`${IMMUTABLE}.type: only ${lock.type} is possible here`]);
   if (lock.setting !== undefined && config[lock.setting] !== true)
     throw invalid(kind.type, [`${lock.setting}: must be true for ${lock.type}`]);
   return parsed.data;

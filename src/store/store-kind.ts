@@ -10,8 +10,8 @@ export type StoreConfig = Readonly<Record<string, unknown>>;
 
 export interface StoreKind {
   readonly type: StoreType;
-  /** How it locks blobs against everybody, if it does; `setting`: what must be true for that. */
-  readonly lock?: { readonly type: 'linux_chattr' | 's3_object_lock' | 'azure_worm'; readonly setting?: string };
+  /** How its repositories are told to lock; `setting`: what must be true for that. How much a lock is worth, `capabilities.retention` says. */
+  readonly lock: { readonly type: 'linux_chattr' | 's3_object_lock' | 'azure_worm'; readonly setting?: string };
   /**
    * What `config` must look like; loaded only to register a repository or to draw a form, because zod costs tens of milliseconds.
    * Fields with `.describe()` help; secret fields carry `.meta({ secret: true })` and come out as Secret.

@@ -2,9 +2,9 @@
 
 import { globSync, lstatSync, mkdirSync, rmSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
-import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import { afterAll, beforeAll, beforeEach, describe, expect, it, onTestFinished } from 'vitest';
 import type { BackupDetails, BackupOutcome, ListedHold, ProtectOutcome, RepositoryView, RescanOutcome } from '../../src/app-interface.ts';
-import { mountExt4, type TemporaryMount } from '../store/temporary-mount.ts';
+import { mountExt4, mountTmpfs, type TemporaryMount } from '../store/temporary-mount.ts';
 import { qemuIo, type ScratchHome, scratchHome, tool } from './scratch-home.ts';
 
 const DAY_MS = 24 * 3600_000;
@@ -268,5 +268,25 @@ describe('where the attribute cannot be set', () => {
     await home.json('repo', 'update', 'safe', '--set', 'immutable_config.min_retention_days=8');
     await home.run('repo', 'protect', 'safe', '--json');
     expect(filesOf(id).filter((path) => !isImmutable(path))).toEqual([]);
+  });
+});
+
+describe('on a share', () => {
+  it('mode bits and our refusal keep backups, through the process that uses the share', async ({ skip }) => {
+    // What the system has mounted there is no matter to the rest of the program.
+    const share = mountTmpfs('size=32m');
+    if (typeof share === 'string') return skip(share);
+    onTestFinished(share.dispose);
+    const settings = ['server=nas', 'export_path=/backups', `mount_point=${share.path}`, 'system_mount=tmpfs chainkeep-test'];
+    await home.json('repo', 'add', 'safe', '--type', 'nfs', ...settings.flatMap((setting) => ['--set', setting]), ...WEEK);
+    const { outcome, copy } = await keep('one');
+    const files = globSync(`${share.path}/vms/*/disk-0/${outcome.backup_id}*`);
+    expect(files.length).toBe(4);
+    for (const path of files) expect(lstatSync(path).mode & 0o777, path).toBe(0o400);
+    expect(await home.json<ProtectOutcome>('repo', 'protect', 'safe')).toMatchObject({ retention: 'advisory', retention_mark: 'mode' });
+    await home.refused('IMMUTABLE_RETENTION_ACTIVE', 'delete', outcome.backup_id);
+    await home.refused('IMMUTABLE_RETENTION_ACTIVE', 'repo', 'remove', 'safe', '--forget');
+    await home.expectRestores(outcome.backup_id, copy);
+    await home.verifyAll('safe');
   });
 });

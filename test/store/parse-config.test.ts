@@ -166,7 +166,8 @@ it('locks fit the kind of store and are told to it', async () => {
   const lock = (type: string, other = {}) => ({ immutable_config: { type, min_retention_days: 7, ...other } });
   const refused = [
     ['local', { path: '/b', ...lock('s3_object_lock') }, 'immutable_config.type: only linux_chattr'],
-    ['nfs', { ...NFS, ...lock('linux_chattr') }, 'immutable_config.type: no locking'],
+    ['nfs', { ...NFS, ...lock('s3_object_lock') }, 'immutable_config.type: only linux_chattr'],
+    ['smb', { ...CIFS, ...lock('azure_worm') }, 'immutable_config.type: only linux_chattr'],
     ['s3', { ...S3, ...lock('s3_object_lock') }, 'use_object_lock: must be true'],
     ['azure', { ...AZURE, ...lock('azure_worm') }, 'use_immutable_blobs: must be true'],
     ['local', { path: '/b', ...lock('linux_chattr', { min_retention_days: 0 }) }, 'immutable_config.min_retention_days'],
@@ -176,6 +177,10 @@ it('locks fit the kind of store and are told to it', async () => {
   for (const [type, config, message] of refused) {
     await expect(parseStoreConfig(type, { config }), message).rejects.toThrow(message);
   }
+  for (const [type, config] of Object.entries({ nfs: NFS, cifs: CIFS, smb: CIFS }))
+    expect((await parseStoreConfig(type, { config: { ...config, ...lock('linux_chattr') } })).immutable, type).toMatchObject({
+      min_retention_days: 7,
+    });
   const { immutable } = await parseStoreConfig('local', { config: { path: '/b', ...lock('linux_chattr', { grace_period_days: 2 }) } });
   expect(immutable).toMatchObject({ type: 'linux_chattr', min_retention_days: 7, grace_period_days: 2 });
 });

@@ -10,8 +10,12 @@ import { OPEN_LIMIT_MS, openMountedStore } from './mounted-store.ts';
 
 const loadCifsSchema = async () => (await import('./cifs-config.ts')).cifsConfigSchema;
 
+/** As in a local folder; shares have no attribute, so there it is mode bits where they stay, and our refusal. */
+const LOCK = { type: 'linux_chattr' } as const;
+
 export const nfsKind: StoreKind = {
   type: 'nfs',
+  lock: LOCK,
   openLimit: OPEN_LIMIT_MS,
   loadConfigSchema: async () => (await import('./nfs-config.ts')).nfsConfigSchema,
   open: (config, options) => open('nfs', config, options),
@@ -20,6 +24,7 @@ export const nfsKind: StoreKind = {
 /** Two names for the same. */
 export const cifsKind: StoreKind = {
   type: 'cifs',
+  lock: LOCK,
   openLimit: OPEN_LIMIT_MS,
   loadConfigSchema: loadCifsSchema,
   open: (config, options) => open('cifs', config, options),
