@@ -2,7 +2,7 @@
 // It must be quick and small, for it runs when a repository is added; what needs threads, processes or thousands of blobs is the suite's alone.
 
 import type { BlobStore } from './blob-store.ts';
-import { expectContent, expectThat, namesBelow, refusalOf, type Trial, trialBytes, write } from './trial.ts';
+import { expectContent, expectThat, listNames, refusalOf, type Trial, trialBytes, writeBlob } from './trial.ts';
 
 export type BehaviourGroup = 'write' | 'read back' | 'list' | 'replace' | 'create only' | 'delete' | 'retention';
 
@@ -74,7 +74,7 @@ async function writesAtOnce({ store, folder }: Trial): Promise<void> {
 async function readsRanges({ store, folder }: Trial): Promise<void> {
   const name = `${folder}ranges`;
   const bytes = trialBytes(100_000);
-  await write(store, name, bytes, { headLength: 1000 });
+  await writeBlob(store, name, bytes, { headLength: 1000 });
   const source = await store.open(name);
   try {
     await Promise.all(
@@ -91,24 +91,24 @@ async function readsRanges({ store, folder }: Trial): Promise<void> {
 }
 
 async function lists({ store, folder }: Trial): Promise<void> {
-  for (const name of ['list/b', 'list/a/c', 'list-2']) await write(store, `${folder}${name}`, name);
-  const found = await namesBelow(store, `${folder}list/`);
+  for (const name of ['list/b', 'list/a/c', 'list-2']) await writeBlob(store, `${folder}${name}`, name);
+  const found = await listNames(store, `${folder}list/`);
   expectThat(found.join(' ') === `${folder}list/a/c ${folder}list/b`, `the listing is wrong: ${found.join(' ') || 'empty'}`);
 }
 
 async function replaces({ store, folder }: Trial): Promise<void> {
-  await write(store, `${folder}replaced`, 'first');
-  await write(store, `${folder}replaced`, 'second');
+  await writeBlob(store, `${folder}replaced`, 'first');
+  await writeBlob(store, `${folder}replaced`, 'second');
   await expectContent(store, `${folder}replaced`, 'second');
 }
 
 async function keepsOpened({ store, folder }: Trial): Promise<void> {
   const name = `${folder}opened`;
-  await write(store, name, 'before');
+  await writeBlob(store, name, 'before');
   const source = await store.open(name);
   try {
     // A file server may refuse to replace what somebody has open.
-    await refusalOf(write(store, name, 'behind'), 'BLOB_IN_USE');
+    await refusalOf(writeBlob(store, name, 'behind'), 'BLOB_IN_USE');
     const bytes = new Uint8Array(6);
     if ((await refusalOf(source.read(bytes, 0), 'BLOB_CHANGED')) !== undefined) return;
     expectThat(Buffer.from(bytes).toString() === 'before', 'an open blob reads as what replaced it, without a word');
@@ -119,15 +119,15 @@ async function keepsOpened({ store, folder }: Trial): Promise<void> {
 
 async function createsOnly({ store, folder }: Trial): Promise<void> {
   const name = `${folder}created`;
-  await write(store, name, 'first', { ifAbsent: true });
-  const refused = await refusalOf(write(store, name, 'second', { ifAbsent: true }), 'BLOB_EXISTS');
+  await writeBlob(store, name, 'first', { ifAbsent: true });
+  const refused = await refusalOf(writeBlob(store, name, 'second', { ifAbsent: true }), 'BLOB_EXISTS');
   expectThat(refused !== undefined, 'a blob that may only be created was replaced: two writers could overwrite each other');
   await expectContent(store, name, 'first');
 }
 
 async function hasOneWinner({ store, folder }: Trial): Promise<void> {
   const name = `${folder}raced`;
-  const race = (content: string) => refusalOf(write(store, name, content, { ifAbsent: true }), 'BLOB_EXISTS');
+  const race = (content: string) => refusalOf(writeBlob(store, name, content, { ifAbsent: true }), 'BLOB_EXISTS');
   // Both to their end, also when one fails: what is still at work would write behind the clean-up.
   const ends = await Promise.allSettled([race('left'), race('right')]);
   const [left, right] = ends.map((end) => {
@@ -141,7 +141,7 @@ async function hasOneWinner({ store, folder }: Trial): Promise<void> {
 
 async function deletes({ store, folder }: Trial): Promise<void> {
   const name = `${folder}deleted`;
-  await write(store, name, 'gone');
+  await writeBlob(store, name, 'gone');
   await store.delete(name);
   expectThat((await store.stat(name)) === undefined, 'a deleted blob is still there');
   await store.delete(name);
@@ -150,11 +150,11 @@ async function deletes({ store, folder }: Trial): Promise<void> {
 /** By the clock of the store, where it has one: by ours the date may be over before it begins. */
 async function protects({ store, folder }: Trial): Promise<void> {
   const name = `${folder}protected`;
-  await write(store, name, 'kept');
+  await writeBlob(store, name, 'kept');
   await store.protect(name, { until: ((await store.now()) ?? Date.now()) + TRIAL_RETENTION_MS });
   const codes = ['IMMUTABLE_RETENTION_ACTIVE', 'HOLD_ACTIVE'];
   expectThat((await refusalOf(store.delete(name), ...codes)) !== undefined, 'a protected blob was deleted');
-  expectThat((await refusalOf(write(store, name, 'other'), ...codes)) !== undefined, 'a protected blob was replaced');
+  expectThat((await refusalOf(writeBlob(store, name, 'other'), ...codes)) !== undefined, 'a protected blob was replaced');
   expectThat((await store.protectionOf(name)) !== undefined, 'the store does not know of the protection of a blob');
   await expectContent(store, name, 'kept');
 }

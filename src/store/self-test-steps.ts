@@ -5,7 +5,7 @@ import { type Clock, isoTime } from '../plumbing/clock.ts';
 import { ChainkeepError } from '../plumbing/errors.ts';
 import { type BehaviourGroup, behave, TRIAL_RETENTION_MS } from './behaviours.ts';
 import { adviceFor, isAccessDenied } from './self-test-advice.ts';
-import { expectContent, namesBelow, type Trial, trialBytes, write } from './trial.ts';
+import { expectContent, listNames, type Trial, trialBytes, writeBlob } from './trial.ts';
 
 const SPEED_BYTES = 8 * 1024 * 1024;
 const MOST_CLOCK_DIFFERENCE_MS = 60_000;
@@ -52,7 +52,7 @@ export const STEPS: readonly Step[] = [
 /** Whoever refuses has answered: what he thinks of us is the next step. */
 async function reach({ store, folder }: Attempt): Promise<string | Finding> {
   try {
-    await namesBelow(store, folder);
+    await listNames(store, folder);
   } catch (error) {
     if (!isAccessDenied(error)) throw error;
   }
@@ -60,7 +60,7 @@ async function reach({ store, folder }: Attempt): Promise<string | Finding> {
 }
 
 async function authenticate({ store, folder }: Attempt): Promise<string | Finding> {
-  await namesBelow(store, folder);
+  await listNames(store, folder);
   return 'this user, or its key, may read here';
 }
 
@@ -107,7 +107,7 @@ async function clockDifference({ store, clock, folder }: Attempt): Promise<strin
   const before = clock.now();
   let theirs = await store.now();
   if (theirs === undefined) {
-    await write(store, `${folder}time`, 'now');
+    await writeBlob(store, `${folder}time`, 'now');
     theirs = (await store.stat(`${folder}time`))?.modifiedAt;
   }
   if (theirs === undefined) return 'this store does not tell the time';
@@ -135,7 +135,7 @@ async function capacity({ store }: Attempt): Promise<string | Finding> {
 async function speedUp({ store, clock, folder }: Attempt): Promise<string | Finding> {
   const bytes = trialBytes(SPEED_BYTES);
   const start = clock.monotonic();
-  await write(store, `${folder}speed`, bytes);
+  await writeBlob(store, `${folder}speed`, bytes);
   return measured('written and made durable', clock.monotonic() - start);
 }
 

@@ -9,7 +9,7 @@ import type { BlobStore } from './blob-store.ts';
 import { adviceFor, isAccessDenied } from './self-test-advice.ts';
 import { SELF_TEST_PREFIX } from './self-test-prefix.ts';
 import { type Attempt, type Finding, STEPS, type Step } from './self-test-steps.ts';
-import { namesBelow } from './trial.ts';
+import { listNames } from './trial.ts';
 
 /** The same as in app-interface.ts; stated here because a store knows nothing above it. */
 export interface SelfTestStep {
@@ -127,7 +127,7 @@ async function cleanUp(attempt: Attempt): Promise<string | Finding> {
 /** Answers what is locked and stays. */
 async function removeAll({ store, folder }: Attempt): Promise<readonly string[]> {
   const locked: string[] = [];
-  for (const name of await namesBelow(store, folder)) {
+  for (const name of await listNames(store, folder)) {
     if (!(await removeOne(store, name))) locked.push(name);
   }
   await store.sweep(folder, () => true); // the folder's name is this run's own: nobody else writes there

@@ -11,7 +11,7 @@ export interface Trial {
 }
 
 /** In one append, the first `headLength` bytes as its head; a sink whose write failed is aborted. */
-export async function write(store: BlobStore, name: string, bytes: Uint8Array | string, options: PutOptions = {}): Promise<void> {
+export async function writeBlob(store: BlobStore, name: string, bytes: Uint8Array | string, options: PutOptions = {}): Promise<void> {
   const content = Buffer.from(bytes);
   const { headLength = 0 } = options;
   const sink = await store.put(name, options);
@@ -37,7 +37,7 @@ export async function expectContent(store: BlobStore, name: string, expected: Ui
   }
 }
 
-export async function namesBelow(store: BlobStore, prefix: string): Promise<readonly string[]> {
+export async function listNames(store: BlobStore, prefix = ''): Promise<string[]> {
   const names: string[] = [];
   for await (const { name } of store.list(prefix)) names.push(name);
   return names;

@@ -12,7 +12,8 @@ import { commonConfigSchema } from '../../src/store/common-config.ts';
 import { COMMON_SETTINGS } from '../../src/store/common-settings.ts';
 import { openLocalStore } from '../../src/store/local/local-store.ts';
 import { loadStoreKind } from '../../src/store/registry.ts';
-import { patternBytes, writeBlob } from '../../src/store/testing/store-probe.ts';
+import { patternBytes } from '../../src/store/testing/store-probe.ts';
+import { writeBlob } from '../../src/store/trial.ts';
 import { addRepository, addVm, openScratch, scratchFolder } from '../catalog/scratch-catalog.ts';
 
 const LOOK_EVERY = 20;

@@ -2,14 +2,13 @@
 
 import { rmSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
-import type { RescanOutcome } from '../../src/app-interface.ts';
 import { type BackupCopy, findBackupCopy, insertBackupCopy } from '../../src/catalog/backup-copies.ts';
 import { MISSING } from '../../src/catalog/backup-marks.ts';
 import { sql } from '../../src/catalog/sql.ts';
 import { newId, systemClock } from '../../src/plumbing/clock.ts';
 import { diskFolder, imageFile } from '../../src/repository/layout.ts';
 import type { Sidecar } from '../../src/repository/sidecar-fields.ts';
-import { each, oneOf, readOutcomes } from './outcome-table.ts';
+import { countsOf, each, expectedCounts, oneOf, readOutcomes } from './outcome-table.ts';
 import { newBackup, openRescanSite, type RescanSite } from './rescan-site.ts';
 
 const HEAD = '| sidecar | image and digests | row of the copy before | counted as | row of the copy after |';
@@ -59,36 +58,17 @@ describe('the table of outcomes of copies', () => {
       if (line.row !== 'absent') await enterCopy(site, backup, oneOf(line.row, STATES));
       made.push({ line, backup, before: await copyOf(site, backup) });
     }
-    const expected = (drop: readonly string[]) => {
-      const idsOf = (name: string) =>
-        made
-          .flatMap(({ line, backup }) => (each(line.counted).includes(name) && !drop.includes(name) ? [backup.backup_id] : []))
-          .toSorted();
-      return {
-        found: made.filter(({ line }) => line.sidecar === 'valid').length,
-        added: idsOf('added').length,
-        changed: idsOf('changed').length,
-        in_progress: idsOf('in progress').length,
-        damaged: idsOf('damaged'),
-        missing: idsOf('missing'),
-      };
-    };
-    expect(countsOf(await site.rescan())).toEqual(expected([]));
+    expect(countsOf(await site.rescan())).toEqual(expectedCounts(made));
     const after = new Map<Sidecar, BackupCopy | undefined>();
     for (const { line, backup, before } of made) {
       after.set(backup, await copyOf(site, backup));
       expect(stateOf(after.get(backup), before), JSON.stringify(line)).toEqual(line.after);
       expect(await site.row(backup.backup_id)).toMatchObject({ repository_id: other, status: 'completed', error_message: null });
     }
-    expect(countsOf(await site.rescan())).toEqual(expected(['added', 'changed']));
+    expect(countsOf(await site.rescan())).toEqual(expectedCounts(made, ['added', 'changed']));
     for (const [backup, copy] of after) expect(await copyOf(site, backup)).toEqual(copy);
   });
 });
-
-function countsOf({ found, added, changed, in_progress, damaged_backups, missing_backups }: RescanOutcome): object {
-  const damaged = damaged_backups.map(({ backup_id }) => backup_id).toSorted();
-  return { found, added, changed, in_progress, damaged, missing: missing_backups.toSorted() };
-}
 
 function stateOf(after: BackupCopy | undefined, before: BackupCopy | undefined): string {
   if (!after) return 'absent';

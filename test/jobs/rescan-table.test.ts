@@ -1,12 +1,11 @@
 // Each line of the table of outcomes in the guide, made and judged: the table is the test's own list of cases.
 
 import { describe, expect, it } from 'vitest';
-import type { RescanOutcome } from '../../src/app-interface.ts';
 import type { BackupJob } from '../../src/catalog/backup-jobs.ts';
 import { isPlaceholder, MISSING, placeholderMessage } from '../../src/catalog/backup-marks.ts';
 import { changesOf, foundRow } from '../../src/jobs/kinds/rescan-rows.ts';
 import type { Sidecar } from '../../src/repository/sidecar-fields.ts';
-import { each, oneOf, readOutcomes } from './outcome-table.ts';
+import { countsOf, each, expectedCounts, oneOf, readOutcomes } from './outcome-table.ts';
 import { newBackup, openRescanSite, type RescanSite, type Writer } from './rescan-site.ts';
 
 interface Line {
@@ -51,12 +50,10 @@ describe('the table of outcomes', () => {
       await make(site, line, backup);
       cases.push({ line, backup, before: await site.row(backup.backup_id) });
     }
-    expect(countsOf(await site.rescan())).toEqual(expected(cases, (counted) => counted));
+    expect(countsOf(await site.rescan())).toEqual(expectedCounts(cases));
     const after = new Map<string, BackupJob | undefined>();
     for (const one of cases) after.set(one.backup.backup_id, await judge(site, one));
-    expect(countsOf(await site.rescan())).toEqual(
-      expected(cases, (counted) => counted.filter((name) => name !== 'added' && name !== 'changed')),
-    );
+    expect(countsOf(await site.rescan())).toEqual(expectedCounts(cases, ['added', 'changed']));
     for (const [id, row] of after) expect(await site.row(id)).toEqual(row);
   });
 });
@@ -99,29 +96,6 @@ async function judge(site: RescanSite, { line, backup, before }: Case): Promise<
     expect(after, what).toMatchObject({ ...completedRow(site, backup), ...marks });
   }
   return after;
-}
-
-/** Numbers as they must be, and whose they are as far as the answer names them. */
-function expected(cases: readonly Case[], counts: (counted: readonly string[]) => readonly string[]): object {
-  const counted = cases.map(({ line, backup }) => ({ id: backup.backup_id, names: counts(each(line.counted)) }));
-  const idsOf = (name: string): readonly string[] => counted.flatMap(({ id, names }) => (names.includes(name) ? [id] : [])).toSorted();
-  return {
-    found: cases.filter(({ line }) => line.sidecar === 'valid').length,
-    added: idsOf('added').length,
-    changed: idsOf('changed').length,
-    in_progress: idsOf('in progress').length,
-    damaged: idsOf('damaged'),
-    missing: idsOf('missing'),
-  };
-}
-
-function countsOf({ found, added, changed, in_progress, damaged, damaged_backups, missing, missing_backups }: RescanOutcome): object {
-  expect([damaged, missing]).toEqual([damaged_backups.length, missing_backups.length]);
-  return {
-    ...{ found, added, changed, in_progress },
-    damaged: damaged_backups.map(({ backup_id }) => backup_id).toSorted(),
-    missing: missing_backups.toSorted(),
-  };
 }
 
 function stateOf(after: BackupJob | undefined, before: BackupJob | undefined): string {

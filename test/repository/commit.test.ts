@@ -16,6 +16,7 @@ import type { Sidecar } from '../../src/repository/sidecar-fields.ts';
 import type { BlobStore } from '../../src/store/blob-store.ts';
 import { faultyStore } from '../../src/store/testing/faulty-store.ts';
 import { listLeftovers } from '../../src/store/testing/store-probe.ts';
+import { aroundStore } from '../../src/store/wrap/around-store.ts';
 import { bytesSource, noiseBytes, opaqueDisk, randomNumbers } from './model-disk.ts';
 import { scratchFolder } from './scratch-folder.ts';
 import {
@@ -63,43 +64,13 @@ function interrupted(bytes: Buffer, act: () => void | Promise<void>): DiskReader
 
 /** A store that calls `act` when the sidecar of a backup has been written. */
 function afterCommit(store: BlobStore, act: (name: string) => void | Promise<void>): BlobStore {
-  const wrapped: BlobStore = {
-    ...bound(store),
-    put: async (name, options) => {
-      const sink = await store.put(name, options);
-      if (!name.endsWith('.json')) return sink;
-      return {
-        name,
-        append: (buffers) => sink.append(buffers),
-        abort: () => sink.abort(),
-        finish: async (head) => {
-          const result = await sink.finish(head);
-          await act(name);
-          return result;
-        },
-      };
+  return aroundStore(store, {
+    around: async ({ operation, name }, call) => {
+      const result = await call();
+      if (operation === 'finish' && name.endsWith('.json')) await act(name);
+      return result;
     },
-  };
-  return wrapped;
-}
-
-function bound(store: BlobStore): BlobStore {
-  return {
-    place: store.place,
-    capabilities: store.capabilities,
-    list: (prefix) => store.list(prefix),
-    stat: (name) => store.stat(name),
-    open: (name) => store.open(name),
-    put: (name, options) => store.put(name, options),
-    delete: (name) => store.delete(name),
-    protect: (name, protection) => store.protect(name, protection),
-    protectionOf: (name) => store.protectionOf(name),
-    release: (name) => store.release(name),
-    sweep: (prefix, isDead) => store.sweep(prefix, isDead),
-    capacity: () => store.capacity(),
-    now: () => store.now(),
-    close: () => store.close(),
-  };
+  });
 }
 
 function attempt(

@@ -6,6 +6,7 @@ import { isoTime } from '../../src/plumbing/clock.ts';
 import { type Immutability, isSameImmutability, isWeaker, strongest } from '../../src/repository/immutability.ts';
 import { DAY_MS, lockBase, markDue, ownLock, planHolds, planLocks } from '../../src/repository/lock-rules.ts';
 import type { BackupType } from '../../src/repository/sidecar-fields.ts';
+import { WEEK } from './lock-site.ts';
 
 const START = Date.UTC(2026, 10, 22);
 
@@ -208,16 +209,6 @@ describe('settings of immutability', () => {
     expect(isWeaker(WEEK, undefined)).toBe(false);
   });
 });
-
-const WEEK: Immutability = {
-  type: 'linux_chattr',
-  min_retention_days: 7,
-  grace_period_days: 0,
-  apply_to_full_backups: true,
-  apply_to_incrementals: true,
-  full_after_days: 7,
-  full_after_backups: 30,
-};
 
 /** `hour` after the start, on the backup of the hour `parent`. */
 function backup(hour: number, parent: number | null): MadeUp {

@@ -7,7 +7,8 @@ import type { BlobStore } from '../../src/store/blob-store.ts';
 import { openLocalStore } from '../../src/store/local/local-store.ts';
 import { selfTest } from '../../src/store/self-test.ts';
 import { faultyStore } from '../../src/store/testing/faulty-store.ts';
-import { codeOf, listLeftovers, listNames, readBlob, writeBlob } from '../../src/store/testing/store-probe.ts';
+import { codeOf, listLeftovers, readBlob } from '../../src/store/testing/store-probe.ts';
+import { listNames, writeBlob } from '../../src/store/trial.ts';
 
 let path: string;
 let inner: BlobStore;

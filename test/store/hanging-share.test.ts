@@ -10,7 +10,8 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import { isChainkeepError } from '../../src/plumbing/errors.ts';
 import { abandonedProcesses } from '../../src/store/mounted/storage-child.ts';
 import { openStore } from '../../src/store/registry.ts';
-import { codeOf, listNames, patternBytes, readBlob, writeBlob } from '../../src/store/testing/store-probe.ts';
+import { codeOf, patternBytes, readBlob } from '../../src/store/testing/store-probe.ts';
+import { listNames, writeBlob } from '../../src/store/trial.ts';
 import { mountSmbnetfs, type Smbd, type SmbMount, startSmbd } from '../servers/smbd.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'chainkeep-smb-'));

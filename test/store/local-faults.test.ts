@@ -8,7 +8,8 @@ import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import { openLocalStore } from '../../src/store/local/local-store.ts';
-import { listLeftovers, listNames, readBlob, writeBlob } from '../../src/store/testing/store-probe.ts';
+import { listLeftovers, readBlob } from '../../src/store/testing/store-probe.ts';
+import { listNames, writeBlob } from '../../src/store/trial.ts';
 import type { WriterReport } from './blob-writer.ts';
 
 const WRITER = fileURLToPath(new URL('./blob-writer.ts', import.meta.url));

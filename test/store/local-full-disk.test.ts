@@ -8,7 +8,8 @@ import { isChainkeepError } from '../../src/plumbing/errors.ts';
 import type { BlobStore } from '../../src/store/blob-store.ts';
 import { openLocalStore } from '../../src/store/local/local-store.ts';
 import { selfTest } from '../../src/store/self-test.ts';
-import { codeOf, listLeftovers, listNames, patternBytes, readBlob, writeBlob } from '../../src/store/testing/store-probe.ts';
+import { codeOf, listLeftovers, patternBytes, readBlob } from '../../src/store/testing/store-probe.ts';
+import { listNames, writeBlob } from '../../src/store/trial.ts';
 import { mountTmpfs, type TemporaryMount } from './temporary-mount.ts';
 
 const PAGE = 4096;

@@ -7,7 +7,8 @@ import { afterEach, beforeEach, describe, expect, it, vi } from 'vitest';
 import type { BlobStore } from '../../src/store/blob-store.ts';
 import { openLocalStore } from '../../src/store/local/local-store.ts';
 import { protectionBehaviours } from '../../src/store/testing/conformance-protection.ts';
-import { codeOf, readBlob, writeBlob } from '../../src/store/testing/store-probe.ts';
+import { codeOf, readBlob } from '../../src/store/testing/store-probe.ts';
+import { writeBlob } from '../../src/store/trial.ts';
 
 vi.stubEnv('CHAINKEEP_NATIVE', 'off'); // for this process; those that it starts have the attribute
 

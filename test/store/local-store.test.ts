@@ -9,7 +9,8 @@ import type { BlobStore } from '../../src/store/blob-store.ts';
 import { openRoot } from '../../src/store/local/local-root.ts';
 import { openLocalStore } from '../../src/store/local/local-store.ts';
 import { publishNew } from '../../src/store/local/publish.ts';
-import { codeOf, listLeftovers, listNames, readBlob, writeBlob } from '../../src/store/testing/store-probe.ts';
+import { codeOf, listLeftovers, readBlob } from '../../src/store/testing/store-probe.ts';
+import { listNames, writeBlob } from '../../src/store/trial.ts';
 
 let top: string;
 let root: string;

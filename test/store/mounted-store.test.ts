@@ -11,7 +11,8 @@ import { fileURLToPath } from 'node:url';
 import { afterEach, beforeEach, describe, expect, it } from 'vitest';
 import type { BlobStore } from '../../src/store/blob-store.ts';
 import { openStore } from '../../src/store/registry.ts';
-import { codeOf, listNames, patternBytes, readBlob, writeBlob } from '../../src/store/testing/store-probe.ts';
+import { codeOf, patternBytes, readBlob } from '../../src/store/testing/store-probe.ts';
+import { listNames, writeBlob } from '../../src/store/trial.ts';
 import { mountTmpfs, type TemporaryMount } from './temporary-mount.ts';
 
 const SOURCE = 'tmpfs chainkeep-test';

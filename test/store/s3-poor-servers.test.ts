@@ -4,7 +4,8 @@ import { afterEach, describe, expect, it } from 'vitest';
 import { isChainkeepError } from '../../src/plumbing/errors.ts';
 import type { BlobStore } from '../../src/store/blob-store.ts';
 import { openStore } from '../../src/store/registry.ts';
-import { codeOf, listNames, patternBytes, readBlob, writeBlob } from '../../src/store/testing/store-probe.ts';
+import { codeOf, patternBytes, readBlob } from '../../src/store/testing/store-probe.ts';
+import { listNames, writeBlob } from '../../src/store/trial.ts';
 import { type PoorOptions, PoorS3 } from '../servers/poor-s3.ts';
 
 let server: PoorS3 | undefined;

@@ -7,8 +7,8 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { BlobStore } from '../../src/store/blob-store.ts';
 import { openStore } from '../../src/store/registry.ts';
 import { storeConformance } from '../../src/store/testing/conformance.ts';
+import { aroundStore } from '../../src/store/wrap/around-store.ts';
 import { mountSmbnetfs, type Smbd, startSmbd } from '../servers/smbd.ts';
-import { keepOpen } from './keep-open.ts';
 
 const folder = mkdtempSync(join(tmpdir(), 'chainkeep-smb-'));
 const undo: (() => Promise<void> | void)[] = [() => rmSync(folder, { recursive: true })];
@@ -33,7 +33,8 @@ afterAll(async () => {
 });
 
 storeConformance('smb on smbnetfs', async () => ({
-  store: keepOpen(store),
+  // For all tests, and emptied between them: opening a share starts a process.
+  store: aroundStore(store, { around: (_call, act) => act(), close: async () => undefined }),
   elsewhere: { type: 'smb', config },
   refusesOpen: 'replace and delete',
   many: 300,

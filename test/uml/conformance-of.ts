@@ -7,7 +7,7 @@ import { afterAll, beforeAll, expect, it } from 'vitest';
 import type { BlobStore } from '../../src/store/blob-store.ts';
 import { openStore } from '../../src/store/registry.ts';
 import { storeConformance } from '../../src/store/testing/conformance.ts';
-import { keepOpen } from '../store/keep-open.ts';
+import { aroundStore } from '../../src/store/wrap/around-store.ts';
 import { mountedAt, type Share } from './share.ts';
 
 export function conformanceOf(name: string, share: Share): void {
@@ -27,7 +27,8 @@ export function conformanceOf(name: string, share: Share): void {
   });
 
   storeConformance(name, async () => ({
-    store: keepOpen(store),
+    // For all tests, and emptied between them: opening a share starts a process.
+    store: aroundStore(store, { around: (_call, act) => act(), close: async () => undefined }),
     elsewhere: { type: share.type, config: { ...config, mount_point: mountPoint } },
     many: 300,
     ...(share.type === 'cifs' && { refusesOpen: 'replace' }),

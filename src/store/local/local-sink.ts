@@ -8,6 +8,7 @@ import type { ByteSink, DirectAppend } from '../../plumbing/byte-sink.ts';
 import { assert, ChainkeepError, systemCode } from '../../plumbing/errors.ts';
 import { folderOf, temporaryName } from '../blob-name.ts';
 import type { PutOptions } from '../blob-store.ts';
+import { SinkLife } from '../sink-life.ts';
 import { storeError } from './local-errors.ts';
 import { type LocalRoot, makeFolders, removeEmptyFolders, syncFolder } from './local-root.ts';
 import { onceFree } from './once-free.ts';
@@ -31,13 +32,9 @@ class LocalSink implements ByteSink {
   readonly direct: DirectAppend;
   readonly #place: Place;
   readonly #handle: FileHandle;
-  readonly #headLength: number;
+  readonly #life: SinkLife;
   readonly #ifAbsent: boolean;
   readonly #expectedSize: number;
-  #state: 'open' | 'finishing' | 'finished' | 'aborted' = 'open';
-  #failure: unknown;
-  #pending = 0;
-  #finishing: Promise<unknown> = Promise.resolve();
   /** Inode of the file, known once it is about to be published as a new name: an abort takes back that name, and only then. */
   #published: bigint | undefined;
 
@@ -45,42 +42,26 @@ class LocalSink implements ByteSink {
     this.name = place.name;
     this.#place = place;
     this.#handle = handle;
-    this.#headLength = options.headLength ?? 0;
+    const headLength = options.headLength ?? 0;
+    this.#life = new SinkLife(place.name, headLength);
     this.#ifAbsent = options.ifAbsent ?? false;
     this.#expectedSize = options.expectedSize ?? 0;
     const next = new BigInt64Array(new SharedArrayBuffer(8));
-    next[0] = BigInt(this.#headLength);
+    next[0] = BigInt(headLength);
     this.direct = { fd: handle.fd, next, fail: (error) => this.#fail(error) };
   }
 
   async append(buffers: readonly Uint8Array[]): Promise<number> {
-    this.#checkOpen();
+    this.#life.checkOpen();
     let length = 0;
     for (const buffer of buffers) length += buffer.byteLength;
     const offset = Number(Atomics.add(this.direct.next, 0, BigInt(length)));
-    this.#pending += 1;
-    try {
-      await this.#writeAll(buffers, offset);
-    } catch (error) {
-      throw await this.#fail(error);
-    } finally {
-      this.#pending -= 1;
-    }
+    await this.#life.append(() => this.#failing(this.#writeAll(buffers, offset)));
     return offset;
   }
 
   async finish(head: Uint8Array): Promise<{ size: number }> {
-    this.#checkOpen();
-    assert(this.#pending === 0, `finish of ${this.name} while appends are under way`);
-    assert(head.byteLength === this.#headLength, `head of ${this.name}: ${head.byteLength} bytes, ${this.#headLength} were announced`);
-    this.#state = 'finishing';
-    const run = this.#finish(head).catch(async (error: unknown) => {
-      throw await this.#fail(error);
-    });
-    this.#finishing = run.catch(() => undefined); // for abort to wait on; the caller of finish gets the error
-    const size = await run;
-    this.#state = 'finished';
-    return { size };
+    return { size: await this.#life.finish(head, () => this.#failing(this.#finish(head))) };
   }
 
   async #finish(head: Uint8Array): Promise<number> {
@@ -118,9 +99,7 @@ class LocalSink implements ByteSink {
   }
 
   async abort(): Promise<void> {
-    await this.#finishing;
-    if (this.#state === 'finished' || this.#state === 'aborted') return;
-    this.#state = 'aborted';
+    if (!(await this.#life.abort())) return;
     const { root, name, temporary, final } = this.#place;
     try {
       await this.#handle.close(); // waits for appends under way; a second close is nothing
@@ -136,18 +115,19 @@ class LocalSink implements ByteSink {
     }
   }
 
-  #checkOpen(): void {
-    if (this.#failure !== undefined) throw this.#failure;
-    assert(this.#state === 'open', `write to ${this.name}, which is ${this.#state}`);
+  async #failing<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      throw await this.#fail(error);
+    }
   }
 
-  /** The first failure is the answer to everything after it: the kernel forgets a failed write-back once it was reported. */
+  /** Nothing is tried again: the kernel forgets a failed write-back once it was reported. */
   async #fail(error: unknown): Promise<unknown> {
     const requiredBytes = Math.max(this.#expectedSize, Number(Atomics.load(this.direct.next, 0)));
     const { root, name } = this.#place;
-    const failure = await storeError(error, { root, action: 'write', name, requiredBytes });
-    this.#failure ??= failure;
-    return this.#failure;
+    return this.#life.fail(await storeError(error, { root, action: 'write', name, requiredBytes }));
   }
 
   async #writeAll(buffers: readonly Uint8Array[], offset: number): Promise<void> {

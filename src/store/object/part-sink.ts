@@ -2,7 +2,7 @@
 // It must not keep more than the plan's memory, and after a failure nothing succeeds any more. What travels, and how often it is tried, is the target's.
 
 import type { ByteSink } from '../../plumbing/byte-sink.ts';
-import { assert } from '../../plumbing/errors.ts';
+import { SinkLife } from '../sink-life.ts';
 import { PartBuffer } from './part-buffer.ts';
 import { type PartPlan, tooLarge } from './part-plan.ts';
 
@@ -25,6 +25,7 @@ class PartSink implements ByteSink {
   readonly name: string;
   readonly #plan: PartPlan;
   readonly #headLength: number;
+  readonly #life: SinkLife;
   readonly #target: PartTarget;
   readonly #cancel = new AbortController();
   readonly #sending = new Set<Promise<void>>();
@@ -34,16 +35,13 @@ class PartSink implements ByteSink {
   #filling: PartBuffer;
   #next: number;
   #sent = 0;
-  #pending = 0;
   /** Appends copy one after another, in the order in which they took their places. */
   #copying: Promise<void> = Promise.resolve();
-  #finishing: Promise<unknown> = Promise.resolve();
-  #state: 'open' | 'finishing' | 'finished' | 'aborted' = 'open';
-  #failure: { readonly error: unknown } | undefined;
 
   constructor(name: string, headLength: number, plan: PartPlan, target: PartTarget) {
     this.name = name;
     this.#headLength = headLength;
+    this.#life = new SinkLife(name, headLength);
     this.#plan = plan;
     this.#target = target;
     this.#next = headLength;
@@ -51,19 +49,12 @@ class PartSink implements ByteSink {
   }
 
   async append(buffers: readonly Uint8Array[]): Promise<number> {
-    this.#checkOpen();
+    this.#life.checkOpen();
     const offset = this.#next;
     for (const buffer of buffers) this.#next += buffer.byteLength;
-    this.#pending += 1;
-    const run = this.#copying.then(() => this.#copy(buffers, offset));
-    this.#copying = run.catch(() => undefined);
-    try {
-      await run;
-    } catch (error) {
-      throw this.#fail(error);
-    } finally {
-      this.#pending -= 1;
-    }
+    const run = this.#failing(this.#copying.then(() => this.#copy(buffers, offset)));
+    this.#copying = run.catch(() => undefined); // for the next one to wait on; the caller of this one gets the error
+    await this.#life.append(() => run);
     return offset;
   }
 
@@ -74,7 +65,7 @@ class PartSink implements ByteSink {
     let at = offset;
     for (const buffer of buffers) {
       for (let done = 0; done < buffer.byteLength; ) {
-        this.#checkFailure();
+        this.#life.checkAlive();
         while (at >= this.#filling.end) await this.#turn();
         const count = this.#filling.write(buffer.subarray(done), at);
         done += count;
@@ -94,7 +85,7 @@ class PartSink implements ByteSink {
 
   async #send(part: PartBuffer): Promise<void> {
     while (this.#sending.size >= this.#plan.concurrency) await Promise.race(this.#sending);
-    this.#checkFailure();
+    this.#life.checkAlive();
     this.#sent += 1;
     const sending = this.#target.uploadPart(part.number, part.bytes(), this.#cancel.signal).then(
       () => {
@@ -110,16 +101,7 @@ class PartSink implements ByteSink {
   }
 
   async finish(head: Uint8Array): Promise<{ size: number }> {
-    this.#checkOpen();
-    assert(this.#pending === 0, `finish of ${this.name} while appends are under way`);
-    assert(head.byteLength === this.#headLength, `head of ${this.name}: ${head.byteLength} bytes, ${this.#headLength} were announced`);
-    this.#state = 'finishing';
-    const run = this.#finish(head).catch((error: unknown) => {
-      throw this.#fail(error);
-    });
-    this.#finishing = run.catch(() => undefined); // for abort to wait on; the caller of finish gets the error
-    await run;
-    this.#state = 'finished';
+    await this.#life.finish(head, () => this.#failing(this.#finish(head)));
     return { size: this.#next };
   }
 
@@ -133,7 +115,7 @@ class PartSink implements ByteSink {
     }
     for (const part of rest) await this.#send(part);
     await Promise.all(this.#sending);
-    this.#checkFailure();
+    this.#life.checkAlive();
     await this.#target.complete(this.#sent, this.#next);
   }
 
@@ -146,33 +128,25 @@ class PartSink implements ByteSink {
   }
 
   async abort(): Promise<void> {
-    if (this.#state === 'finished' || this.#state === 'aborted') return this.#finishing.then(() => undefined);
-    const finishing = this.#state === 'finishing';
-    if (!finishing) this.#state = 'aborted';
-    this.#cancel.abort();
-    await this.#finishing;
+    if (!(await this.#life.abort(() => this.#cancel.abort()))) return;
     await this.#copying;
     await Promise.allSettled(this.#sending);
-    if (finishing && this.#failure === undefined) return; // it was finished while abort waited
-    this.#state = 'aborted';
     await this.#target.abort();
   }
 
-  #checkOpen(): void {
-    this.#checkFailure();
-    assert(this.#state === 'open', `write to ${this.name}, which is ${this.#state}`);
+  async #failing<T>(work: Promise<T>): Promise<T> {
+    try {
+      return await work;
+    } catch (error) {
+      throw this.#fail(error);
+    }
   }
 
-  #checkFailure(): void {
-    if (this.#failure) throw this.#failure.error;
-    if (this.#state === 'aborted') assert(false, `write to ${this.name}, which is aborted`);
-  }
-
-  /** The first failure is the answer to everything after it; what is on its way is stopped. */
+  /** What is on its way is stopped, and must not be taken for what failed. */
   #fail(error: unknown): unknown {
-    this.#failure ??= { error };
+    const first = this.#life.fail(error);
     this.#cancel.abort();
-    return this.#failure.error;
+    return first;
   }
 }
 

@@ -6,8 +6,9 @@ import { promisify } from 'node:util';
 import { expect, it } from 'vitest';
 import { systemClock } from '../../plumbing/clock.ts';
 import { isChainkeepError } from '../../plumbing/errors.ts';
+import { listNames, writeBlob } from '../trial.ts';
 import type { Subject } from './conformance.ts';
-import { codeOf, listLeftovers, listNames, patternBytes, readBlob, writeBlob } from './store-probe.ts';
+import { codeOf, listLeftovers, patternBytes, readBlob } from './store-probe.ts';
 
 const EMPTY = new Uint8Array(0);
 

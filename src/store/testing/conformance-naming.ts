@@ -3,8 +3,9 @@
 import { expect, it, vi } from 'vitest';
 import { isChainkeepError } from '../../plumbing/errors.ts';
 import type { Leftover } from '../blob-store.ts';
+import { listNames, writeBlob } from '../trial.ts';
 import type { Subject } from './conformance.ts';
-import { codeOf, listLeftovers, listNames, readBlob, writeBlob } from './store-probe.ts';
+import { codeOf, listLeftovers, readBlob } from './store-probe.ts';
 
 /** More than one page of an object store's listing. */
 const MANY = 1100;

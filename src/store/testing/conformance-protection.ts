@@ -3,8 +3,9 @@
 import { expect, it } from 'vitest';
 import { isChainkeepError } from '../../plumbing/errors.ts';
 import type { BlobStore } from '../blob-store.ts';
+import { listNames, writeBlob } from '../trial.ts';
 import type { Subject } from './conformance.ts';
-import { codeOf, listLeftovers, listNames, readBlob, writeBlob } from './store-probe.ts';
+import { codeOf, listLeftovers, readBlob } from './store-probe.ts';
 
 const DAY = 24 * 3600_000;
 // Some stores keep whole seconds, and a date may be rounded up by them, never down.

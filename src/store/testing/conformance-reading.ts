@@ -3,8 +3,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { expect, it } from 'vitest';
 import { isChainkeepError } from '../../plumbing/errors.ts';
+import { writeBlob } from '../trial.ts';
 import type { Subject } from './conformance.ts';
-import { codeOf, listLeftovers, patternBytes, readBlob, writeBlob } from './store-probe.ts';
+import { codeOf, listLeftovers, patternBytes, readBlob } from './store-probe.ts';
 
 export function readingBehaviours(subject: Subject): void {
   it('any range reads as written, also many at once', async () => {

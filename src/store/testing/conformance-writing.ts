@@ -3,9 +3,10 @@
 import { once } from 'node:events';
 import { Worker } from 'node:worker_threads';
 import { expect, it } from 'vitest';
+import { listNames, writeBlob } from '../trial.ts';
 import type { Subject } from './conformance.ts';
 import type { DirectWriterInput } from './direct-writer.ts';
-import { codeOf, listLeftovers, listNames, patternBytes, readBlob, writeBlob } from './store-probe.ts';
+import { codeOf, listLeftovers, patternBytes, readBlob } from './store-probe.ts';
 
 const EMPTY = new Uint8Array(0);
 

@@ -1,21 +1,7 @@
 // Short words for the conformance suite and other store tests: write a blob, read one, what is there.
 
 import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
-import type { BlobStore, PutOptions } from '../blob-store.ts';
-
-/** Puts a blob in one append, the first `headLength` bytes as its head; a sink whose write failed is aborted. */
-export async function writeBlob(store: BlobStore, name: string, content: Uint8Array | string, options: PutOptions = {}): Promise<void> {
-  const bytes = Buffer.from(content);
-  const headLength = options.headLength ?? 0;
-  const sink = await store.put(name, options);
-  try {
-    await sink.append([bytes.subarray(headLength)]);
-    await sink.finish(bytes.subarray(0, headLength));
-  } catch (error) {
-    await sink.abort();
-    throw error;
-  }
-}
+import type { BlobStore } from '../blob-store.ts';
 
 export async function readBlob(store: BlobStore, name: string): Promise<Buffer> {
   const source = await store.open(name);
@@ -26,12 +12,6 @@ export async function readBlob(store: BlobStore, name: string): Promise<Buffer> 
   } finally {
     await source.close();
   }
-}
-
-export async function listNames(store: BlobStore, prefix = ''): Promise<string[]> {
-  const names: string[] = [];
-  for await (const blob of store.list(prefix)) names.push(blob.name);
-  return names;
 }
 
 /** Temporaries below `prefix`; nothing is removed. */

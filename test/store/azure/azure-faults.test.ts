@@ -5,7 +5,8 @@ import { Secret } from '../../../src/plumbing/secret.ts';
 import { openContainer } from '../../../src/store/azure/azure-container.ts';
 import { removeStaged } from '../../../src/store/azure/azure-uncommitted.ts';
 import type { BlobStore } from '../../../src/store/blob-store.ts';
-import { codeOf, listLeftovers, listNames, patternBytes, readBlob, writeBlob } from '../../../src/store/testing/store-probe.ts';
+import { codeOf, listLeftovers, patternBytes, readBlob } from '../../../src/store/testing/store-probe.ts';
+import { listNames, writeBlob } from '../../../src/store/trial.ts';
 import { type Loss, type LossyProxy, startLossyProxy } from '../../servers/lossy-proxy.ts';
 import { type AzurePlace, azurePlace, azuriteForFile } from './azure-place.ts';
 

@@ -13,7 +13,8 @@ import type { BlobStore } from '../../../src/store/blob-store.ts';
 import { openStore } from '../../../src/store/registry.ts';
 import type { StoreUnderTest } from '../../../src/store/testing/conformance.ts';
 import { protectionBehaviours } from '../../../src/store/testing/conformance-protection.ts';
-import { codeOf, listNames, patternBytes, readBlob, writeBlob } from '../../../src/store/testing/store-probe.ts';
+import { codeOf, patternBytes, readBlob } from '../../../src/store/testing/store-probe.ts';
+import { listNames, writeBlob } from '../../../src/store/trial.ts';
 import { makeBucket, storeConfig, vendorClient } from '../../servers/s3-bucket.ts';
 import { makeS3 } from './s3-under-test.ts';
 
