@@ -26,12 +26,14 @@ install_packages() {
   # Servers are installed for the tests to start; the system is to start none of them.
   policy=/usr/sbin/policy-rc.d
   [ -e "$policy" ] && policy=
+  # Also when it is interrupted: this system is not to be left without its servers.
+  [ -z "$policy" ] || { trap 'rm -f "$policy"' EXIT && trap 'exit 130' HUP INT TERM; }
   [ -z "$policy" ] || { printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy"; }
   # Package lists are fetched only when the installation does not work without.
   apt-get install -o DPkg::Lock::Timeout=120 -y --no-install-recommends $packages >"$log" 2>&1 </dev/null ||
     { apt-get update && apt-get install -o DPkg::Lock::Timeout=120 -y --no-install-recommends $packages; } >"$log" 2>&1 </dev/null ||
     { echo 'apt-get failed:' >&2 && tail -5 "$log" >&2; }
-  [ -z "$policy" ] || rm -f "$policy"
+  [ -z "$policy" ] || { rm -f "$policy" && trap - EXIT HUP INT TERM; }
   rm -f "$log"
 }
 

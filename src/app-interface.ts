@@ -1,35 +1,32 @@
 // What the CLI (and later the server) sees of Chainkeep: one interface and the values it takes and gives. app.ts makes it.
 // It must not know how any of it is done.
 
+import type { DatabaseCare } from './app-database-interface.ts';
+import type { JobLog, JobWatch } from './app-job-interface.ts';
 import type { ClockCare, Holds, HoldView, ProtectOutcome } from './app-lock-interface.ts';
 import type { Secret } from './plumbing/secret.ts';
 import type { BackupType } from './repository/sidecar-fields.ts';
 
+export type {
+  DatabaseCare,
+  DatabaseCheck,
+  DatabaseCopy,
+  DatabaseProblem,
+  RestoredDatabase,
+  RestoredJobs,
+} from './app-database-interface.ts';
+export type {
+  JobDetails,
+  JobEventView,
+  JobLog,
+  JobPage,
+  JobProgress,
+  JobStepProgress,
+  JobStepView,
+  JobView,
+  JobWatch,
+} from './app-job-interface.ts';
 export type { ClockCare, ClockView, HoldOutcome, Holds, HoldView, ListedHold, ProtectOutcome } from './app-lock-interface.ts';
-
-/** Progress of a running job; `total` is 0 until it is known. Bytes of the disk that are settled. */
-export interface JobProgress {
-  readonly phase: string;
-  readonly done: number;
-  readonly total: number;
-}
-
-/** A step that has begun or ended. */
-export interface JobStepProgress {
-  readonly seq: number;
-  readonly name: string;
-  readonly status: 'running' | 'completed' | 'failed';
-  readonly duration_ms: number;
-}
-
-/** How a caller watches and stops what it started. */
-export interface JobWatch {
-  readonly signal?: AbortSignal;
-  readonly onProgress?: (progress: JobProgress) => void;
-  readonly onStep?: (step: JobStepProgress) => void;
-  /** A line a person should see: a warning, a fallback and its reason. */
-  readonly onNotice?: (message: string) => void;
-}
 
 export interface RepositoryView {
   readonly repository_id: string;
@@ -259,56 +256,6 @@ export interface RescanOutcome {
   readonly not_rebuilt: readonly string[];
 }
 
-export interface JobView {
-  readonly job_id: string;
-  readonly parent_job_id: string | null;
-  readonly job_type: string;
-  readonly operation: string;
-  readonly status: string;
-  readonly percent_complete: number;
-  readonly error_message: string | null;
-  readonly created_at: string;
-  readonly started_at: string | null;
-  readonly completed_at: string | null;
-  readonly metadata: Readonly<Record<string, unknown>>;
-}
-
-/** Jobs, the newest first. */
-export interface JobPage {
-  readonly jobs: readonly JobView[];
-  /** The last job of this page, for the next one; null when there is no more. */
-  readonly next: string | null;
-}
-
-export interface JobDetails {
-  readonly job: JobView & {
-    readonly context_id: string | null;
-    readonly owner: { readonly hostname: string; readonly pid: number } | null;
-    /** When a running job was last heard of. */
-    readonly heartbeat_at: string | null;
-    readonly cancel_requested_at: string | null;
-  };
-  readonly steps: readonly JobStepView[];
-  readonly children: readonly JobView[];
-}
-
-export interface JobStepView {
-  readonly seq: number;
-  readonly name: string;
-  readonly status: string;
-  readonly started_at: string;
-  readonly completed_at: string | null;
-  readonly error_message: string | null;
-}
-
-export interface JobEventView {
-  readonly event_id: number;
-  readonly ts: string;
-  readonly level: string;
-  readonly message: string;
-  readonly attrs: Readonly<Record<string, unknown>> | null;
-}
-
 /** Later ones win. */
 export interface GivenSettings {
   /** From a document that only its reader sees: secrets may stand in it. */
@@ -388,80 +335,6 @@ export interface App {
   readonly clock: ClockCare;
 
   close(): Promise<void>;
-}
-
-/** Something in the database that is not as it must be. */
-export interface DatabaseProblem {
-  readonly code: string;
-  readonly table: string | null;
-  /** Of the row. */
-  readonly key: string | null;
-  /** Name of the repository that says otherwise, or could not be asked. */
-  readonly repository: string | null;
-  readonly message: string;
-}
-
-/** A setting of the database server with which less is kept than the program counts on. */
-export interface DatabaseWarning {
-  readonly setting: string;
-  readonly value: string;
-  readonly message: string;
-}
-
-export interface DatabaseCheck {
-  /** Null where the file is so damaged that nothing more was done. */
-  readonly job_id: string | null;
-  readonly rows: number;
-  /** Backups in the repositories that were compared. */
-  readonly backups: number;
-  readonly found: number;
-  /** The first of them. */
-  readonly problems: readonly DatabaseProblem[];
-  /** Of a server; they make no check fail. */
-  readonly warnings: readonly DatabaseWarning[];
-}
-
-export interface DatabaseCopy {
-  readonly job_id: string;
-  readonly file: string;
-  readonly size_bytes: number;
-}
-
-export interface RestoredDatabase {
-  /** The copy. */
-  readonly file: string;
-  /** Where the replaced database is kept; null when there was none. */
-  readonly replaced: string | null;
-  /** Jobs that had not ended when the copy was made. */
-  readonly running: readonly string[];
-}
-
-export interface RestoredJobs {
-  readonly job_id: string;
-  /** Jobs that the copy called running, as they ended. */
-  readonly settled: readonly { readonly job_id: string; readonly status: string; readonly message: string }[];
-}
-
-export interface DatabaseCare {
-  /** In itself, and against the repositories; changes nothing. */
-  check(watch: JobWatch): Promise<DatabaseCheck>;
-  /** Throws TARGET_EXISTS, and NOT_SUPPORTED for a database on a server. */
-  backup(file: string, watch: JobWatch): Promise<DatabaseCopy>;
-  /** After `restoreDatabase` of app.ts: settles the jobs that run no more. */
-  settleRestored(restored: RestoredDatabase, watch: JobWatch): Promise<RestoredJobs>;
-}
-
-/** The job log. A job is named by its id or an unambiguous beginning of one. */
-export interface JobLog {
-  /** `before`: only jobs older than this one. */
-  list(filter: { readonly status?: string; readonly limit: number; readonly before?: string }): Promise<JobPage>;
-  show(id: string): Promise<JobDetails>;
-  /** In the order in which they were logged; a page of at most `limit` behind `after`, or all of them. */
-  events(id: string, page?: { readonly after?: JobEventView; readonly limit: number }): Promise<readonly JobEventView[]>;
-  /** Asks the process that runs the job to stop it and its children; a job that nobody runs yet is cancelled at once. Throws JOB_ENDED. */
-  cancel(id: string): Promise<{ readonly job_id: string; readonly status: 'cancelling' | 'cancelled' }>;
-  /** How many days ended jobs are kept; with `days` from now on. */
-  retention(days?: number): Promise<{ readonly retention_days: number }>;
 }
 
 export interface BackupListFilter {

@@ -1,6 +1,6 @@
 // The part of the App's interface that is about locks, holds and the clock they end by. Others name it through app-interface.ts.
 
-import type { JobWatch } from './app-interface.ts';
+import type { JobWatch } from './app-job-interface.ts';
 
 export interface ProtectOutcome {
   readonly job_id: string;
