@@ -94,6 +94,13 @@ export async function readSidecar(store: BlobStore, blake3: Blake3, place: DiskP
   return sidecar;
 }
 
+const ADVICE_ON_FILES = 'bring the file back from a copy; the backups that need it cannot be restored until then';
+
+export function missingImage({ backup_id }: Sidecar, cause?: unknown): ChainkeepError {
+  const details = { advice: ADVICE_ON_FILES, context: { backup_id }, cause };
+  return new ChainkeepError('CHAIN_CORRUPT', `the image of backup ${backup_id} is missing`, details);
+}
+
 /** A file that is missing or cut is known before anybody builds on it; its bytes are verify's work. */
 function findMissingFile(
   sidecar: Sidecar,
@@ -101,15 +108,17 @@ function findMissingFile(
   files: ReadonlyMap<string, { readonly info: BlobInfo }>,
 ): ChainkeepError | undefined {
   const image = files.get(folder + imageFile(sidecar.backup_id));
+  if (!image) return missingImage(sidecar);
   const context = { backup_id: sidecar.backup_id };
-  const advice = 'bring the file back from a copy; the backups that need it cannot be restored until then';
-  if (!image) return new ChainkeepError('CHAIN_CORRUPT', `the image of backup ${sidecar.backup_id} is missing`, { advice, context });
   if (image.info.size !== sidecar.size_bytes) {
     const message = `the image of backup ${sidecar.backup_id} has ${image.info.size} bytes instead of ${sidecar.size_bytes}`;
-    return new ChainkeepError('CHAIN_CORRUPT', message, { advice, context });
+    return new ChainkeepError('CHAIN_CORRUPT', message, { advice: ADVICE_ON_FILES, context });
   }
   if (files.has(folder + sidecar.digests.name)) return undefined;
-  return new ChainkeepError('CHAIN_CORRUPT', `the digests of backup ${sidecar.backup_id} are missing`, { advice, context });
+  return new ChainkeepError('CHAIN_CORRUPT', `the digests of backup ${sidecar.backup_id} are missing`, {
+    advice: ADVICE_ON_FILES,
+    context,
+  });
 }
 
 /** The store failed, and what it keeps may be as good as ever. */

@@ -12,7 +12,7 @@ import { chainReader, lazyLayer } from './chain-reader.ts';
 import { ancestors } from './chain-rules.ts';
 import { ChainView } from './chain-view.ts';
 import { DigestsReader } from './digests-reader.ts';
-import { isStoreFault, readDiskFolder, readSidecar } from './disk-folder.ts';
+import { isStoreFault, missingImage, readDiskFolder, readSidecar } from './disk-folder.ts';
 import { type DiskPlace, digestsFile, diskFolder, imageFile, parseFileName } from './layout.ts';
 import { type AheadStore, openAhead } from './open-ahead.ts';
 import type { RepositoryContext } from './repository-context.ts';
@@ -41,7 +41,8 @@ export async function openBackup(
   const ahead = openAhead(context.store);
   try {
     const near = { ...context, store: ahead.store };
-    return await openChain(near, await readChain(near, ahead, { place, backupId, hint }));
+    const { chain, sizes } = await readChain(near, ahead, { place, backupId, hint });
+    return await openChain(near, chain, sizes);
   } catch (error) {
     // Whatever it is, a look at the whole folder names it best; only a store that does not answer is not asked twice.
     if (!(error instanceof ChainkeepError) || isStoreFault(error)) throw error;
@@ -50,6 +51,9 @@ export async function openBackup(
   }
   return openFromFolder(context, place, backupId);
 }
+
+/** Every file of the folder with its length, where it was listed. */
+type Sizes = ReadonlyMap<string, number>;
 
 interface WantedChain {
   readonly place: DiskPlace;
@@ -71,16 +75,17 @@ async function readChain(
   { store, blake3 }: RepositoryContext,
   ahead: AheadStore,
   { place, backupId, hint }: WantedChain,
-): Promise<readonly Sidecar[]> {
+): Promise<{ readonly chain: readonly Sidecar[]; readonly sizes?: Sizes }> {
   const readAll = (ids: readonly string[]): Promise<Sidecar[]> => {
     const reading = gather(ids, (id) => readSidecar(store, blake3, place, id));
     if (ids.length <= MOST_OPENED_AHEAD) beginFiles(ahead, place, hint ? ids : [...ids, backupId]);
     return reading;
   };
-  if (hint) return chainOf(backupId, await readAll([...new Set([backupId, ...hint])]));
-  const [sidecar, ids] = await Promise.all([readSidecar(store, blake3, place, backupId), listIds(store, place)]);
+  if (hint) return { chain: chainOf(backupId, await readAll([...new Set([backupId, ...hint])])) };
+  const [sidecar, sizes] = await Promise.all([readSidecar(store, blake3, place, backupId), listSizes(store, place)]);
+  const ids = [...sizes.keys()].map(parseFileName).flatMap((file) => (file?.kind === 'sidecar' ? [file.backupId] : []));
   const between = sidecar.backup_type === 'full' ? [] : ids.filter((id) => id >= sidecar.chain_id && id < backupId);
-  return chainOf(backupId, [sidecar, ...(await readAll(between))]);
+  return { chain: chainOf(backupId, [sidecar, ...(await readAll(between))]), sizes };
 }
 
 function chainOf(backupId: string, sidecars: readonly Sidecar[]): readonly Sidecar[] {
@@ -88,13 +93,10 @@ function chainOf(backupId: string, sidecars: readonly Sidecar[]): readonly Sidec
   return sidecar ? ancestors(sidecar, sidecars) : [];
 }
 
-async function listIds(store: BlobStore, place: DiskPlace): Promise<readonly string[]> {
-  const ids: string[] = [];
-  for await (const { name } of store.list(diskFolder(place))) {
-    const file = parseFileName(name);
-    if (file?.kind === 'sidecar') ids.push(file.backupId);
-  }
-  return ids;
+async function listSizes(store: BlobStore, place: DiskPlace): Promise<Sizes> {
+  const sizes = new Map<string, number>();
+  for await (const { name, size } of store.list(diskFolder(place))) sizes.set(name, size);
+  return sizes;
 }
 
 async function openFromFolder(context: RepositoryContext, place: DiskPlace, backupId: string): Promise<OpenedBackup> {
@@ -121,7 +123,7 @@ const MOST_OPENED_AHEAD = 16;
 /** Of those, where every open costs: the newest and the oldest, which hold most of what is read. */
 const EDGE = 4;
 
-async function openChain(context: RepositoryContext, chain: readonly Sidecar[]): Promise<OpenedBackup> {
+async function openChain(context: RepositoryContext, chain: readonly Sidecar[], sizes?: Sizes): Promise<OpenedBackup> {
   const [sidecar] = chain;
   if (!sidecar) throw new ChainkeepError('INTERNAL', 'internal error: a chain without a backup');
   const cache = createTableCache();
@@ -131,9 +133,11 @@ async function openChain(context: RepositoryContext, chain: readonly Sidecar[]):
   const digests: DigestsReader[] = [];
   const close = (): Promise<void> => closeAll([...layers, ...digests]);
   try {
-    const ahead = layers.filter((_, depth) => isOpenedAhead(context, depth, chain.length));
     const reading = openDigests(context, chain).then((readers) => digests.push(...readers));
-    const outcomes = await Promise.allSettled([reading, ...ahead.map((layer) => layer.open())]);
+    const looking = chain.map((member, depth) =>
+      isOpenedAhead(context, depth, chain.length) ? layers[depth]?.open() : checkImageIsThere(context, member, sizes),
+    );
+    const outcomes = await Promise.allSettled([reading, ...looking]);
     const failed = outcomes.find((outcome) => outcome.status === 'rejected');
     if (failed) throw failed.reason;
   } catch (error) {
@@ -149,6 +153,18 @@ async function openChain(context: RepositoryContext, chain: readonly Sidecar[]):
 function isOpenedAhead({ store }: RepositoryContext, depth: number, length: number): boolean {
   if (length > MOST_OPENED_AHEAD) return depth === 0;
   return !store.capabilities.costlyReads || depth < EDGE || depth >= length - EDGE;
+}
+
+/** Whoever restores over a device must know before its first byte is written that an image is gone, also one that is opened when it is needed. */
+async function checkImageIsThere({ store }: RepositoryContext, sidecar: Sidecar, sizes?: Sizes): Promise<void> {
+  const name = diskFolder(placeOf(sidecar)) + imageFile(sidecar.backup_id);
+  const size = sizes ? sizes.get(name) : (await store.stat(name))?.size;
+  if (size === undefined) throw missingImage(sidecar);
+  checkSize(size, sidecar);
+}
+
+function checkSize(size: number, sidecar: Sidecar): void {
+  if (size !== sidecar.size_bytes) throw misfit(sidecar, `it has ${size} bytes instead of ${sidecar.size_bytes}`);
 }
 
 async function closeAll(open: readonly { close(): Promise<void> }[]): Promise<void> {
@@ -184,9 +200,11 @@ export async function openBackupDigests(context: RepositoryContext, sidecar: Sid
 /** The image of one backup, after it has been compared with its sidecar. Throws CHAIN_CORRUPT where they do not fit. */
 export async function openImage(context: RepositoryContext, sidecar: Sidecar, cache?: TableCache): Promise<Qcow2Image> {
   const name = diskFolder(placeOf(sidecar)) + imageFile(sidecar.backup_id);
-  const source = await context.store.open(name);
+  const source = await context.store.open(name).catch((error: unknown) => {
+    throw isChainkeepError(error, 'BLOB_NOT_FOUND') ? missingImage(sidecar, error) : error;
+  });
   try {
-    if (source.size !== sidecar.size_bytes) throw misfit(sidecar, `it has ${source.size} bytes instead of ${sidecar.size_bytes}`);
+    checkSize(source.size, sidecar);
     const expectedBackingName = sidecar.parent_backup_id === null ? null : imageFile(sidecar.parent_backup_id);
     const image = await openQcow2(source, { expectedBackingName, layer: true, ...(cache ? { cache } : {}) });
     checkIdentity(image, sidecar);

@@ -330,3 +330,23 @@ describe('a disk of several ranges', () => {
     expect(verified).toEqual(ids);
   });
 });
+
+describe('a long chain', () => {
+  const LONG = 18;
+  it.each([
+    ['gone', (image: string) => rmSync(image), 'is missing'],
+    ['cut', (image: string) => truncateSync(image, statSync(image).size - 512), 'bytes instead of'],
+  ])('an image of which is %s is refused before anything is written', async (_what, harm, said) => {
+    const chain = [full, child];
+    while (chain.length < LONG) chain.push((await backUp(test.repository, openRawReader(bytesSource(second)))).sidecar);
+    const [, harmed = child] = chain;
+    harm(imageOf(harmed));
+    const ids = chain.map((sidecar) => sidecar.backup_id);
+    for (const hint of [ids, undefined])
+      await expect(test.repository.openBackup(PLACE, String(ids.at(-1)), hint)).rejects.toMatchObject({
+        code: 'CHAIN_CORRUPT',
+        message: expect.stringContaining(said),
+        context: { backup_id: harmed.backup_id },
+      });
+  });
+});
