@@ -1,5 +1,4 @@
 // When a repository counts as nearly full and as full. Pure functions over what its store tells.
-// It must not believe a store that says "nothing free": some shares always do.
 
 import type { StoreCapacity } from '../store/blob-store.ts';
 
@@ -17,10 +16,10 @@ export function usedPercentage({ totalBytes, usedBytes, availableBytes }: StoreC
   return totalBytes > 0 && all > 0 ? Math.round((usedBytes / all) * 1000) / 10 : 0;
 }
 
-/** `unknown` also where the store says that nothing at all is free: an SMB share may say so and take gigabytes. The first write will tell. */
+/** `unknown` where the store does not tell: the first write will. */
 export function fillLevel(capacity: StoreCapacity | undefined): FillLevel {
-  if (!capacity || capacity.totalBytes === 0 || capacity.availableBytes === 0) return 'unknown';
+  if (!capacity || capacity.totalBytes === 0) return 'unknown';
   const percentage = usedPercentage(capacity);
-  if (percentage >= REFUSE_AT) return 'full';
+  if (capacity.availableBytes === 0 || percentage >= REFUSE_AT) return 'full';
   return percentage >= WARN_AT ? 'warning' : 'ok';
 }

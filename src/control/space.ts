@@ -129,8 +129,7 @@ async function assertFits(
   const capacity = await measure();
   const level = fillLevel(capacity);
   if (!capacity || level === 'unknown') {
-    const said = capacity ? 'says that nothing is free' : 'does not tell how much is free';
-    logger.log('warn', `the store of ${repository.name} ${said}: whether the backup fits will be seen`, {
+    logger.log('warn', `the store of ${repository.name} does not tell how much is free: whether the backup fits will be seen`, {
       estimated_bytes: estimate.bytes,
     });
     return;

@@ -9,7 +9,7 @@ export interface ByteSource {
   readonly fd?: number;
   /** There where the store may become limited: answers until when no thread is told to read so many bytes through `fd`. */
   pace?(bytes: number): Promise<void> | undefined;
-  /** Fills the whole buffer from `offset`, or throws; never a short read. */
+  /** Fills the whole buffer from `offset`, or throws; never a short read. When it has ended, either way, nothing writes into the buffer any more. */
   read(buffer: Uint8Array, offset: number): Promise<void>;
   close(): Promise<void>;
 }

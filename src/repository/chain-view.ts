@@ -79,8 +79,11 @@ export class ChainView implements ExpectedView {
   range(index: number): Promise<ViewRange | undefined> {
     let found = this.#cache.get(index);
     if (!found) {
-      found = this.#load(index);
-      this.#cache.set(index, found);
+      const loading = this.#load(index);
+      // A failure is no answer for the next one who asks.
+      loading.catch(() => this.#cache.get(index) === loading && this.#cache.delete(index));
+      this.#cache.set(index, loading);
+      found = loading;
       const [oldest] = this.#cache.keys();
       if (this.#cache.size > CACHED_RANGES && oldest !== undefined) this.#cache.delete(oldest);
     }

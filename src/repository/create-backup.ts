@@ -83,7 +83,7 @@ export interface CreatedBackup {
   readonly unprotected: ChainkeepError | undefined;
 }
 
-export async function planBackup(context: RepositoryContext, request: BackupRequest): Promise<BackupPlan> {
+export async function planBackup(context: RepositoryContext, request: BackupRequest, signal?: AbortSignal): Promise<BackupPlan> {
   const folder = await readDiskFolder(context.store, context.blake3, request.place);
   const damaged = new Set([...request.damaged, ...folder.damaged.keys()]);
   const wish = { type: request.type, totalBytes: request.reader.size, damaged, ...sizeOf(request), ...renewOf(context) };
@@ -91,7 +91,7 @@ export async function planBackup(context: RepositoryContext, request: BackupRequ
   const chain = choice.type === 'full' ? [] : ancestors(choice.parent, folder.sidecars);
   const clusterSize = chain[0]?.qcow2.cluster_size ?? request.clusterSize ?? DEFAULT_CLUSTER_SIZE;
   const layout = planLayout(request.reader.size, clusterSize);
-  const most = await mostBytes(request.reader, layout, chain.length === 0);
+  const most = await mostBytes(request.reader, layout, chain.length === 0, signal);
   const backupId = newId(context.clock, newestId(folder));
   const { capabilities } = context.store;
   const upload = planUpload(capabilities, { mostBytes: most.image, headLength: layout.headLength }, imageFile(backupId));

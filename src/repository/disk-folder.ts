@@ -1,7 +1,7 @@
 // What lies in the folder of one disk: its committed backups, those that are damaged, and files that no sidecar names.
 
 import type { Blake3 } from '../plumbing/blake3.ts';
-import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
+import { ChainkeepError } from '../plumbing/errors.ts';
 import { mapAhead } from '../plumbing/map-ahead.ts';
 import type { BlobInfo, BlobStore } from '../store/blob-store.ts';
 import { readBlob } from './blobs.ts';
@@ -123,5 +123,5 @@ function findMissingFile(
 
 /** The store failed, and what it keeps may be as good as ever. */
 export function isStoreFault(error: ChainkeepError): boolean {
-  return isChainkeepError(error, 'STORE_FAILED') || isChainkeepError(error, 'REPOSITORY_OFFLINE');
+  return ['STORE_FAILED', 'REPOSITORY_OFFLINE', 'MOUNT_FAILED'].includes(error.code);
 }

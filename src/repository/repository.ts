@@ -43,7 +43,7 @@ export interface Repository {
   readonly readOnly: boolean;
   readonly capabilities: StoreCapabilities;
   readonly locks: RepositoryLocks;
-  planBackup(request: BackupRequest): Promise<BackupPlan>;
+  planBackup(request: BackupRequest, signal?: AbortSignal): Promise<BackupPlan>;
   runBackup(request: BackupRequest, plan: BackupPlan, run: BackupRun): Promise<CreatedBackup>;
   getBackup(place: DiskPlace, backupId: string): Promise<Sidecar>;
   /** Is its sidecar there at this moment, good or damaged? */
@@ -90,7 +90,7 @@ export async function openRepository(options: RepositoryOptions): Promise<Reposi
       return store.capabilities;
     },
     locks: openLocks(context),
-    planBackup: (request) => planBackup(context, request),
+    planBackup: (request, signal) => planBackup(context, request, signal),
     runBackup: (request, plan, run) => runBackup(context, request, plan, run),
     getBackup: (place, backupId) => readSidecar(store, blake3, place, backupId),
     hasBackup: async (place, backupId) => (await store.stat(diskFolder(place) + sidecarFile(backupId))) !== undefined,

@@ -79,7 +79,8 @@ async function collect(damage: FoundDamage[], check: () => Promise<void>): Promi
   }
 }
 
-const NO_DAMAGE: readonly ErrorCode[] = ['CANCELLED', 'INTERNAL', 'REPOSITORY_OFFLINE', 'LEASE_LOST'];
+/** A store that cannot be used says nothing of what it keeps; one whose disk does not give a file back (STORE_FAILED) does. */
+const NO_DAMAGE: readonly ErrorCode[] = ['CANCELLED', 'INTERNAL', 'REPOSITORY_OFFLINE', 'MOUNT_FAILED', 'LEASE_LOST'];
 
 /** What was thrown as damage to report; a cancellation and bugs go on as they are. */
 export function damageOf(error: unknown): FoundDamage {
@@ -139,8 +140,10 @@ async function checkClusters(plan: UnitPlan, sidecar: Sidecar, check: ClusterChe
       countStored(counted, result, clusterSize);
       run.onProgress?.(result.offset + result.length);
     },
-    explain: ({ message, offset }) =>
-      new ChainkeepError('STORE_FAILED', `backup ${sidecar.backup_id}: ${message}`, { context: { guest_offset: offset } }),
+    explain: ({ message, offset, systemCode }) =>
+      new ChainkeepError('STORE_FAILED', `backup ${sidecar.backup_id}: ${message}`, {
+        context: { guest_offset: offset, system_code: systemCode },
+      }),
     ...(signal ? { signal } : {}),
   });
 }

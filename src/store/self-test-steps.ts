@@ -124,8 +124,8 @@ async function capacity({ store }: Attempt): Promise<string | Finding> {
   if (!room) return 'this store does not tell its capacity';
   if (room.availableBytes === 0) {
     return {
-      message: `it says that 0 of ${room.totalBytes} bytes are available`,
-      advice: 'some shares always say so: whether a backup fits will be seen; a disk that is full takes none',
+      message: `0 of ${room.totalBytes} bytes are available`,
+      advice: 'no backup fits before there is room',
       warning: true,
     };
   }

@@ -43,9 +43,12 @@ describe('the fill level', () => {
     expect([usedPercentage(at(80, 15, 100)), fillLevel(at(90, 5, 100)), fillLevel(at(91, 4, 100))]).toEqual([84.2, 'warning', 'full']);
   });
 
-  it('is not known where the store does not tell, or says that nothing is free', () => {
-    expect([fillLevel(undefined), fillLevel(at(0, 0)), fillLevel(at(1000, 0)), fillLevel(at(0, 0, 1000))]).toEqual(
-      Array.from({ length: 4 }, () => 'unknown'),
-    );
+  it('is full where nothing is free, and not known where the store does not tell', () => {
+    expect([
+      fillLevel(at(1000, 0)),
+      fillLevel(at(0, 0, 1000)),
+      fillLevel(undefined),
+      fillLevel({ totalBytes: 0, usedBytes: 9, availableBytes: 0 }),
+    ]).toEqual(['full', 'full', 'unknown', 'unknown']);
   });
 });

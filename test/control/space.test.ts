@@ -161,14 +161,14 @@ describe('room', () => {
     });
   });
 
-  it('that the store cannot tell, or calls nothing, is warned of and goes on', async () => {
+  it('that the store cannot tell is warned of and goes on; where it says that nothing is left, nothing is let in', async () => {
     const site = await openSite(undefined);
     await withSpace(site.catalog, site.wanted(), (space) => space.reserve(0, bytes(2 ** 50)));
     site.room = { totalBytes: 1000, usedBytes: 1000, availableBytes: 0 };
-    await withSpace(site.catalog, site.wanted(), (space) => space.reserve(0, bytes(2 ** 50)));
-    expect(site.lines).toEqual([
-      'warn the store of safe does not tell how much is free: whether the backup fits will be seen',
-      'warn the store of safe says that nothing is free: whether the backup fits will be seen',
-    ]);
+    await expect(withSpace(site.catalog, site.wanted(), (space) => space.reserve(0, bytes(1)))).rejects.toMatchObject({
+      code: 'INSUFFICIENT_STORAGE',
+      context: { required_bytes: 1, available_bytes: 0, used_percentage: 100 },
+    });
+    expect(site.lines).toEqual(['warn the store of safe does not tell how much is free: whether the backup fits will be seen']);
   });
 });

@@ -111,3 +111,19 @@ describe('a copy that is not there', () => {
 function missingOf({ damaged }: { readonly damaged: readonly { readonly backup_id: string; readonly code: string }[] }): readonly string[] {
   return damaged.flatMap(({ code, backup_id }) => (code === 'BACKUP_NOT_FOUND' ? [backup_id] : [])).toSorted();
 }
+
+describe('a copy that is good and of another content than its backup', () => {
+  it('is entered as damaged, and named', async () => {
+    const site = await openRescanSite();
+    const other = await addOther(site);
+    const backup = newBackup();
+    await site.enter(backup, { status: 'completed', repository_id: other, content_root: 'f'.repeat(64) });
+    await site.put(backup);
+    const { damaged_backups } = await site.rescan();
+    expect(damaged_backups).toMatchObject([{ backup_id: backup.backup_id, code: 'CHAIN_CORRUPT' }]);
+    expect(await copyOf(site, backup)).toMatchObject({
+      verification_status: 'failed',
+      error_message: expect.stringContaining('another content'),
+    });
+  });
+});

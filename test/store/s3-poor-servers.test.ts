@@ -84,7 +84,7 @@ describe('errors', () => {
     [403, 'InvalidAccessKeyId', 'REPOSITORY_OFFLINE', /does not accept the access key/],
     [403, 'SignatureDoesNotMatch', 'REPOSITORY_OFFLINE', /does not accept the access key/],
     [400, 'ExpiredToken', 'REPOSITORY_OFFLINE', /has ended/],
-    [403, 'AccessDenied', 'STORE_FAILED', /no permission/],
+    [403, 'AccessDenied', 'REPOSITORY_OFFLINE', /no permission/],
     [404, 'NoSuchBucket', 'REPOSITORY_OFFLINE', /there is no bucket bucket/],
     [301, 'PermanentRedirect', 'REPOSITORY_OFFLINE', /is not in region us-east-1/],
     [400, 'AuthorizationHeaderMalformed', 'REPOSITORY_OFFLINE', /is not in region us-east-1/],
@@ -114,7 +114,7 @@ describe('errors', () => {
     const { store: s3, server: poor } = await open();
     poor.fail({ status: 503, code: 'SlowDown', message: 'reduce your request rate' });
     const error: unknown = await listNames(s3).catch((caught: unknown) => caught);
-    expect(error).toMatchObject({ code: 'STORE_FAILED', retryable: false, context: { attempts: 6, s3_error: 'SlowDown' } });
+    expect(error).toMatchObject({ code: 'REPOSITORY_OFFLINE', retryable: false, context: { attempts: 6, s3_error: 'SlowDown' } });
     expect(poor.requests.length).toBe(6);
   });
 

@@ -125,7 +125,7 @@ describe('the self-test', () => {
     expect((await stepsOf(other(store, { stat }))).step('clock')).toMatchObject({ warning: true, advice: expect.stringContaining('NTP') });
   });
 
-  it('warns of a store that says that nothing is free: it may be full, or a share that always says so', async () => {
+  it('warns of a store that has no room', async () => {
     const { store } = await open();
     const capacity = async () => ({ totalBytes: 1000, usedBytes: 1000, availableBytes: 0 });
     expect((await stepsOf(other(store, { capacity }))).step('capacity')).toMatchObject({ ok: true, warning: true });

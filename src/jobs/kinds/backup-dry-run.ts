@@ -36,7 +36,7 @@ export async function planBackupOnly(
   try {
     const logger: Logger = { log: (level, message) => (level === 'warn' ? watch.onNotice?.(message) : undefined) };
     const plan = choice.row
-      ? planIn({ environment, row: choice.row, input, context, restorePointId: 'dry-run' }, logger)
+      ? planIn({ environment, row: choice.row, input, context, restorePointId: 'dry-run' }, logger, watch.signal)
       : planAlone(environment, input);
     const outcomes: BackupOutcome[] = [];
     for (const disk of disks) {
@@ -54,12 +54,12 @@ export async function planBackupOnly(
 type Planned = Pick<BackupPlan, 'backupId' | 'type' | 'chain' | 'uploadMemory' | 'mostBytes'>;
 
 /** Also whether there is room, at this moment; a plan reserves nothing. */
-function planIn(run: Run, logger: Logger): (disk: Disk) => Promise<Planned> {
+function planIn(run: Run, logger: Logger, signal: AbortSignal | undefined): (disk: Disk) => Promise<Planned> {
   const { environment, row, context } = run;
   return async (disk) => {
     const { repository } = await environment.repositories.openRepository(row, silentLogger);
     try {
-      const plan = await repository.planBackup(await requestFor(run, repository, disk));
+      const plan = await repository.planBackup(await requestFor(run, repository, disk), signal);
       const place = { vmContextId: context.context_id, diskId: disk.diskId };
       const wanted = { repository: row, owner: environment.owner, logger, measure: () => repository.getStorageInfo() };
       await checkSpace(environment.catalog, wanted, await estimateOf(environment, row.id, place, plan));

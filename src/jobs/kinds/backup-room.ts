@@ -5,6 +5,7 @@ import { selectBackupJobs } from '../../catalog/backup-jobs.ts';
 import { type BackupEstimate, ESTIMATE_HISTORY, estimateBackup } from '../../control/estimate-backup.ts';
 import type { OpenedRepository } from '../../control/repository-manager.ts';
 import { type Space, withSpace } from '../../control/space.ts';
+import { isChainkeepError, throwIfCancelled } from '../../plumbing/errors.ts';
 import type { BackupPlan } from '../../repository/create-backup.ts';
 import type { DiskPlace } from '../../repository/layout.ts';
 import type { JobContext } from '../job.ts';
@@ -23,13 +24,20 @@ export function withRoom<T>(run: Run, { repository }: OpenedRepository, job: Job
 }
 
 /** A restore point of several disks is refused as a whole, not when its first disks are there: all of them reserve before the first one begins. */
-export async function reserveAll(run: Run, { repository }: OpenedRepository, disks: readonly Disk[], space: Space): Promise<void> {
+export async function reserveAll(
+  run: Run,
+  { opened: { repository }, space }: { readonly opened: OpenedRepository; readonly space: Space },
+  disks: readonly Disk[],
+  signal: AbortSignal,
+): Promise<void> {
   if (disks.length < 2) return;
   for (const disk of disks) {
     let plan: BackupPlan;
     try {
-      plan = await repository.planBackup(await requestFor(run, repository, disk));
-    } catch {
+      plan = await repository.planBackup(await requestFor(run, repository, disk), signal);
+    } catch (error) {
+      throwIfCancelled(signal);
+      if (!isChainkeepError(error)) throw error;
       continue; // what is wrong with this disk, its own plan says, when its leftovers are settled and it is this run's to write
     }
     await reserveFor(run, disk, plan, space);

@@ -127,7 +127,7 @@ async function runDisks(run: Run, disks: readonly Disk[], job: JobContext): Prom
   const outcomes: BackupOutcome[] = [];
   try {
     await withRoom(run, opened, job, async (space) => {
-      await reserveAll(run, opened, disks, space);
+      await reserveAll(run, { opened, space }, disks, job.signal);
       for (const disk of disks) outcomes.push(await runDisk(run, { opened, space }, disk, job));
     });
     await protectWhenDue({ environment: run.environment, row: run.row, repository: opened.repository, job });
@@ -161,7 +161,7 @@ async function runDisk(run: Run, { opened, space }: Target, disk: Disk, job: Job
     const plan = await job.step(`disk ${disk.diskId}: plan`, async () => {
       const removed = await repository.removeRubbish(place, guard, (id) => fateOf(environment, id));
       if (removed.length > 0) job.logger.log('info', `removed ${removed.length} files of a run that never committed`, { files: removed });
-      const planned = await repository.planBackup(request);
+      const planned = await repository.planBackup(request, job.signal);
       await reserveFor(run, disk, planned, space);
       return planned;
     });

@@ -129,7 +129,8 @@ export class RescanBatch {
     const row = this.#rows.get(item.backupId);
     const own = damageOf(item);
     if (row && row.repository_id !== repository.id) {
-      const { report, damage } = await settleCopy(unit, item, repository);
+      const replaced = row.status === 'completed' && item.sidecar ? findReplaced(row, item.sidecar.content_root) : undefined;
+      const { report, damage } = await settleCopy(unit, { ...item, damage: item.damage ?? replaced }, repository);
       return { report, damage: [...damage, ...(item.protection?.damage ?? [])] };
     }
     const outcome = reconcile({

@@ -37,11 +37,14 @@ export async function restore(
   const chain = await chainInCatalog(environment, backup);
   const began = environment.clock.monotonic();
   if (input.dry_run) {
-    const { repository } = await environment.repositories.openRepository(row, silentLogger);
-    const opened = await openKnown(repository, backup, chain);
-    await opened.close();
-    await repository.close();
-    return outcome(null, opened, target, { bytesRead: 0, bytesWritten: 0 }, 0);
+    const { repository } = await environment.repositories.openRepository(row, silentLogger, watch.signal);
+    try {
+      const opened = await openKnown(repository, backup, chain);
+      await opened.close();
+      return outcome(null, opened, target, { bytesRead: 0, bytesWritten: 0 }, 0);
+    } finally {
+      await repository.close();
+    }
   }
   const spec = {
     jobType: 'restore',

@@ -35,7 +35,12 @@ export class MountedSource implements ByteSource {
       const request = { op: 'read', source: this.#number, offset: offset + done, length: into.byteLength } as const;
       pieces.push(this.#child.ask<'read'>(request, { into }));
     }
-    await Promise.all(pieces);
+    try {
+      await Promise.all(pieces);
+    } catch (error) {
+      await Promise.allSettled(pieces); // the caller's buffer is his again when this call has ended
+      throw error;
+    }
   }
 
   async close(): Promise<void> {

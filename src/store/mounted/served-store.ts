@@ -71,7 +71,7 @@ export class ServedStore {
         await get(this.#sinks, request.sink).flush();
         return null;
       case 'finish':
-        return get(this.#sinks, request.sink).finish(body, request.claimed);
+        return this.#finish(request.sink, body, request.claimed);
       case 'abort':
         await get(this.#sinks, request.sink).abort();
         this.#sinks.delete(request.sink);
@@ -94,6 +94,13 @@ export class ServedStore {
       case 'capacity':
         return (await this.#store.capacity()) ?? null;
     }
+  }
+
+  /** A sink that failed stays until it is aborted. */
+  async #finish(number: number, head: Uint8Array, claimed: number): Promise<{ size: number }> {
+    const finished = await get(this.#sinks, number).finish(head, claimed);
+    this.#sinks.delete(number);
+    return finished;
   }
 
   async #page(listing: number): Promise<Page> {

@@ -111,7 +111,6 @@ export class StorageChild {
     await this.ask<'stop'>({ op: 'stop' }).catch(() => undefined);
     if (this.#lost) return;
     this.#lose('it was closed');
-    this.#socket.destroy(); // its sign to end
     if ((await within(this.#ended, limit)) === LATE) this.#abandon();
   }
 
@@ -143,6 +142,7 @@ export class StorageChild {
       retryable: true,
       context: { place: this.#place },
     });
+    this.#socket.destroy(); // its sign to end; and nothing that is on its way may reach a buffer that is its owner's again
     for (const { fail } of this.#questions.values()) fail(this.#lost);
     this.#questions.clear();
   }
@@ -150,7 +150,6 @@ export class StorageChild {
   /** Killed, and not waited for. */
   #abandon(): void {
     const { pid } = this.#child;
-    this.#socket.destroy();
     this.#child.stderr?.destroy();
     if (pid === undefined) return;
     abandoned.add(pid);

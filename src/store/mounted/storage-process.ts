@@ -62,13 +62,15 @@ async function capabilitiesOf(store: BlobStore, types: readonly string[]): Promi
   const { createOnly, maxBlobSize, clock } = store.capabilities;
   const capacity = await store.capacity();
   const fuse = isFuse(types);
+  // Some servers say "nothing free" and take gigabytes: that is no answer. What NFS says is the file system's own word.
+  const tells = capacity !== undefined && capacity.totalBytes > 0 && (capacity.availableBytes > 0 || !(fuse || isSmb(types)));
   return {
     createOnly: createOnly && !fuse,
     atomicReplace: !fuse && !isSmb(types),
     ...(fuse ? { retention: 'none' } : { retention: 'advisory', retentionMark: 'mode' }),
     maxBlobSize,
     clock,
-    capacity: capacity !== undefined && capacity.totalBytes > 0,
+    capacity: tells,
   };
 }
 

@@ -33,12 +33,15 @@ const offline = (what: Meaning['what'], advice: string, retryable = false): Mean
   advice,
   retryable,
 });
+/** A server that does not get well says nothing of what it keeps: that must not be taken for damage. */
 const passing: Meaning = {
-  code: 'STORE_FAILED',
+  code: 'REPOSITORY_OFFLINE',
   what: ({ action }, { message }) => `cannot ${action}: ${message}`,
   advice: 'the server had a moment of weakness and did not recover; try again later',
   retryable: true,
 };
+/** It answers, and what it says or gets is not right: when that does not pass either, it may be what it keeps. */
+const spoilt: Meaning = { ...passing, code: 'STORE_FAILED' };
 const badKey = offline(
   ({ place }, { name }) => `${place} does not accept the access key (${name})`,
   'check access_key_id and secret_access_key: chainkeep repo update --help shows how they are changed',
@@ -80,10 +83,10 @@ const MEANINGS: ReadonlyMap<string, Meaning> = new Map(
     OperationAborted: passing,
     ConditionalRequestConflict: passing,
     // Bytes that came out different on the way: the next attempt sends them again.
-    BadDigest: passing,
-    IncompleteBody: passing,
-    XAmzContentSHA256Mismatch: passing,
-    XAmzContentChecksumMismatch: passing,
+    BadDigest: spoilt,
+    IncompleteBody: spoilt,
+    XAmzContentSHA256Mismatch: spoilt,
+    XAmzContentChecksumMismatch: spoilt,
     EntityTooLarge: {
       code: 'BLOB_TOO_LARGE',
       what: ({ action }, { message }) => `cannot ${action}: ${message}`,
@@ -98,7 +101,7 @@ const MEANINGS: ReadonlyMap<string, Meaning> = new Map(
 );
 
 const denied = (writes: boolean): Meaning => ({
-  code: writes ? 'REPOSITORY_READ_ONLY' : 'STORE_FAILED',
+  code: writes ? 'REPOSITORY_READ_ONLY' : 'REPOSITORY_OFFLINE',
   what: ({ action, place }) => `cannot ${action}: the key has no permission at ${place}`,
   advice: 'the guide page on S3 lists the permissions that are needed',
 });
@@ -143,12 +146,12 @@ function meaningOf(error: unknown, fault: Fault, request: FailedRequest): Meanin
   if (status >= 500 || status === 429 || status === 408) return passing;
   if (status === 301) return elsewhere;
   if (status === 403 || status === 401) return denied(request.writes);
-  if (status >= 400) return { ...passing, advice: 'check the settings of the repository and the log of the server', retryable: false };
+  if (status >= 400) return { ...spoilt, advice: 'check the settings of the repository and the log of the server', retryable: false };
   const code = systemCode(error) ?? '';
   if (CERTIFICATE_CODES.test(code)) return CERTIFICATE;
   if (code !== '' || NETWORK_NAMES.has(fault.name)) return NETWORK;
   // An answer that makes no sense (an error in a body that began well, cut XML): the next one may.
-  return passing;
+  return spoilt;
 }
 
 export function faultOf(error: unknown): Fault {
