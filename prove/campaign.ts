@@ -28,6 +28,8 @@ export interface TrialOptions {
   readonly say: (line: string) => void;
 }
 
+const SAY_AFTER_MS = 60_000;
+
 /** One run of a campaign. The scratch folder is gone after `close`. */
 export class Trial {
   readonly count: number;
@@ -36,6 +38,7 @@ export class Trial {
   readonly #options: TrialOptions;
   #done = 0;
   #bad = 0;
+  #said = performance.now();
 
   constructor(options: TrialOptions) {
     this.#options = options;
@@ -71,11 +74,19 @@ export class Trial {
   /** The case was run, and `faults` is what did not hold; each is said with the command that repeats it. */
   ran(testCase: number, faults: readonly string[]): void {
     this.#done += 1;
+    this.#sayHowFar();
     if (faults.length === 0) return;
     this.#bad += 1;
     const { campaign, say } = this.#options;
     for (const fault of faults) say(`BAD ${campaign}, case ${testCase}: ${fault}`);
     say(`again: npm run prove -- ${campaign} ${this.count} --seed ${this.seed} --case ${testCase}`);
+  }
+
+  /** Large counts take hours. */
+  #sayHowFar(): void {
+    if (performance.now() - this.#said < SAY_AFTER_MS) return;
+    this.#said = performance.now();
+    this.#options.say(`${this.#done} done so far, ${this.#bad} bad`);
   }
 
   /** A figure worth knowing that is neither good nor bad. */
