@@ -77,6 +77,9 @@ export class FaultProxy {
   #requests: string[] = [];
   #spans: Span[] = [];
   #delay = 0;
+  /** Requests that wait, and what lets them go, all at once. */
+  readonly #held: (() => void)[] = [];
+  #quiet: NodeJS.Timeout | undefined;
 
   private constructor(server: Server, upstream: URL, errors: ErrorAnswers) {
     this.#server = server;
@@ -108,7 +111,7 @@ export class FaultProxy {
     return this.#requests;
   }
 
-  /** Milliseconds that every request waits before it is passed on: a server far away. */
+  /** Every request waits until no other one has come for so many milliseconds: a server far away, also where the one who asks is slow himself. */
   setDelay(delay: number): void {
     this.#delay = delay;
   }
@@ -144,6 +147,15 @@ export class FaultProxy {
     await new Promise((resolve) => this.#server.close(resolve));
   }
 
+  #farAway(): Promise<void> | undefined {
+    if (this.#delay === 0) return undefined;
+    clearTimeout(this.#quiet);
+    this.#quiet = setTimeout(() => {
+      for (const go of this.#held.splice(0)) go();
+    }, this.#delay);
+    return new Promise((go) => this.#held.push(go));
+  }
+
   async #serve(incoming: IncomingMessage, outgoing: ServerResponse): Promise<void> {
     const count = this.#requests.push(`${incoming.method} ${incoming.url}`);
     const fault = this.#attack?.at === count ? this.#attack.fault : undefined;
@@ -152,7 +164,7 @@ export class FaultProxy {
     outgoing.on('close', () => {
       span.end = performance.now();
     });
-    if (this.#delay > 0) await sleep(this.#delay);
+    await this.#farAway();
     try {
       if (count >= this.#goneFrom) return await refuse(incoming, outgoing, this.#errors.busy);
       if (fault === undefined) return await this.#pass(incoming, outgoing);

@@ -26,8 +26,10 @@ export async function openAzureSource({ container, cache, versioned }: OpenBlob,
   const blob = await blobOf(container, name, versioned);
   const range: BlobRange = { container, blob, name };
   const first = await readFirst(range);
-  const readRange = async (offset: number, length: number, signal: AbortSignal): Promise<Buffer> =>
-    (await fetchRange({ ...range, etag: first.etag, signal }, offset, length)).bytes;
+  const readRange = async (offset: number, length: number, signal: AbortSignal): Promise<readonly Uint8Array[]> => {
+    const { bytes } = await fetchRange({ ...range, etag: first.etag, signal }, offset, length);
+    return [bytes];
+  };
   return openObjectSource({ name, size: first.size, readRange }, cache, first.bytes);
 }
 

@@ -7,7 +7,8 @@ export interface Run {
   readonly firstBlock: number;
   readonly blocks: number;
   readonly bytes: number;
-  readonly data: Promise<Buffer>;
+  /** In pieces as they came: to put them together would cost a copy and fresh memory. */
+  readonly data: Promise<readonly Uint8Array[]>;
 }
 
 export class BlockCache {

@@ -9,8 +9,11 @@ export interface RangeReader {
   readonly name: string;
   /** Bytes of the opened version. */
   readonly size: number;
-  /** Exactly these bytes of the opened version, or it throws: BLOB_CHANGED where that version is not there any more. Tries again by itself. */
-  readRange(offset: number, length: number, signal: AbortSignal): Promise<Buffer>;
+  /**
+   * Exactly these bytes of the opened version, in the pieces in which they came, or it throws: BLOB_CHANGED where that version is not there any more.
+   * Tries again by itself. The pieces are the caller's.
+   */
+  readRange(offset: number, length: number, signal: AbortSignal): Promise<readonly Uint8Array[]>;
 }
 
 /** The unit of the cache, and what opening an object reads at once. */
@@ -57,7 +60,7 @@ class ObjectSource implements ByteSource {
     if (bytes.byteLength === 0) return;
     const blocks = Math.ceil(bytes.byteLength / BLOCK_BYTES);
     assert(bytes.byteLength === Math.min(this.size, blocks * BLOCK_BYTES), `${bytes.byteLength} bytes of ${this.name} are no whole blocks`);
-    this.#cache.add({ source: this, firstBlock: 0, blocks, bytes: bytes.byteLength, data: Promise.resolve(bytes) });
+    this.#cache.add({ source: this, firstBlock: 0, blocks, bytes: bytes.byteLength, data: Promise.resolve([bytes]) });
   }
 
   async read(buffer: Uint8Array, offset: number): Promise<void> {
@@ -79,11 +82,11 @@ class ObjectSource implements ByteSource {
     const runs = this.#gather(first, last);
     this.#lookAhead(first, last);
     for (const run of runs) {
-      const bytes = await run.data;
+      const pieces = await run.data;
       const start = run.firstBlock * BLOCK_BYTES;
       const from = Math.max(offset, start);
       const to = Math.min(offset + length, start + run.bytes);
-      buffer.set(bytes.subarray(from - start, to - start), from - offset);
+      copyPieces(pieces, from - start, buffer.subarray(from - offset, to - offset));
     }
   }
 
@@ -153,6 +156,23 @@ class ObjectSource implements ByteSource {
   async close(): Promise<void> {
     this.#cancel.abort();
     this.#cache.dropSource(this);
+  }
+}
+
+/** Fills `target` with what stands in the pieces from `offset` on. */
+function copyPieces(pieces: readonly Uint8Array[], offset: number, target: Uint8Array): void {
+  let skip = offset;
+  let done = 0;
+  for (const piece of pieces) {
+    if (done === target.byteLength) return;
+    if (skip >= piece.byteLength) {
+      skip -= piece.byteLength;
+      continue;
+    }
+    const part = piece.subarray(skip, skip + target.byteLength - done);
+    target.set(part, done);
+    done += part.byteLength;
+    skip = 0;
   }
 }
 

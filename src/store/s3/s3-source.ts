@@ -48,7 +48,7 @@ async function readFirst(connection: S3Connection, name: string, versionId: stri
       const version = versionId ?? realVersion(answer.VersionId);
       if (!Number.isSafeInteger(size) || (version === undefined && answer.ETag === undefined))
         throw new Error('the answer says no size or no ETag');
-      const first = await readBody(answer.Body, Math.min(size, BLOCK_BYTES));
+      const first = Buffer.concat(await readBody(answer.Body, Math.min(size, BLOCK_BYTES)));
       return { size, first, bound: version === undefined ? { IfMatch: answer.ETag } : { VersionId: version } };
     } catch (error) {
       if (faultOf(error).status === 416) return undefined;
@@ -76,12 +76,14 @@ interface Range {
   readonly signal: AbortSignal;
 }
 
-function readRange(connection: S3Connection, { name, bound, offset, length, signal }: Range): Promise<Buffer> {
+function readRange(connection: S3Connection, { name, bound, offset, length, signal }: Range): Promise<readonly Uint8Array[]> {
   const { settings, sdk } = connection;
   const input = { ...anObject(settings, keyOf(settings, name)), ...bound, Range: `bytes=${offset}-${offset + length - 1}` };
   return connection.ask({ action: `read ${name}`, signal }, async (client, options) => {
     try {
       const answer = await client.send(new sdk.GetObjectCommand(input), options);
+      const { ContentRange = '' } = answer;
+      if (ContentRange !== '' && !ContentRange.startsWith(`bytes ${offset}-`)) throw new Error(`another range came back: ${ContentRange}`);
       return await readBody(answer.Body, length);
     } catch (error) {
       if (isRefusedCondition(error) || isNotFound(error) || faultOf(error).status === 416) throw changed(name);
@@ -91,18 +93,18 @@ function readRange(connection: S3Connection, { name, bound, offset, length, sign
 }
 
 /** Exactly `length` bytes; less or more is a fault of the way, and worth another attempt. */
-async function readBody(body: unknown, length: number): Promise<Buffer> {
+async function readBody(body: unknown, length: number): Promise<readonly Uint8Array[]> {
   if (!(body instanceof Readable)) throw new Error('the answer has no body');
-  const bytes = Buffer.allocUnsafe(length);
+  const pieces: Uint8Array[] = [];
   let done = 0;
   for await (const chunk of body) {
     if (!(chunk instanceof Uint8Array) || done + chunk.byteLength > length)
       throw new Error(`more than the ${length} bytes that were asked for came back`);
-    bytes.set(chunk, done);
+    pieces.push(chunk);
     done += chunk.byteLength;
   }
   if (done < length) throw new Error(`the answer ended after ${done} of ${length} bytes`);
-  return bytes;
+  return pieces;
 }
 
 export function notFound(place: string, name: string): ChainkeepError {

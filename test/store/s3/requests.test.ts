@@ -70,7 +70,7 @@ it.each([
   const place = { vmContextId: full?.vm_context_id ?? '', diskId: 0 };
   await withRepository(async (repository) => {
     proxy.begin();
-    proxy.setDelay(40);
+    proxy.setDelay(200);
     const opened = await repository.openBackup(place, ids.at(-1) ?? '', hinted ? ids : undefined);
     const byte = Buffer.alloc(1);
     await opened.reader.read(byte, 0);
