@@ -52,7 +52,7 @@ export async function openBackup(
   return openFromFolder(context, place, backupId);
 }
 
-/** Every file of the folder with its length, where it was listed. */
+/** Files with their lengths, where they were listed. */
 type Sizes = ReadonlyMap<string, number>;
 
 interface WantedChain {
@@ -82,7 +82,7 @@ async function readChain(
     return reading;
   };
   if (hint) return { chain: chainOf(backupId, await readAll([...new Set([backupId, ...hint])])) };
-  const [sidecar, sizes] = await Promise.all([readSidecar(store, blake3, place, backupId), listSizes(store, place)]);
+  const [sidecar, sizes] = await Promise.all([readSidecar(store, blake3, place, backupId), listSizes(store, diskFolder(place))]);
   const ids = [...sizes.keys()].map(parseFileName).flatMap((file) => (file?.kind === 'sidecar' ? [file.backupId] : []));
   const between = sidecar.backup_type === 'full' ? [] : ids.filter((id) => id >= sidecar.chain_id && id < backupId);
   return { chain: chainOf(backupId, [sidecar, ...(await readAll(between))]), sizes };
@@ -93,9 +93,9 @@ function chainOf(backupId: string, sidecars: readonly Sidecar[]): readonly Sidec
   return sidecar ? ancestors(sidecar, sidecars) : [];
 }
 
-async function listSizes(store: BlobStore, place: DiskPlace): Promise<Sizes> {
+async function listSizes(store: BlobStore, prefix: string): Promise<Sizes> {
   const sizes = new Map<string, number>();
-  for await (const { name, size } of store.list(diskFolder(place))) sizes.set(name, size);
+  for await (const { name, size } of store.list(prefix)) sizes.set(name, size);
   return sizes;
 }
 
@@ -134,10 +134,14 @@ async function openChain(context: RepositoryContext, chain: readonly Sidecar[], 
   const close = (): Promise<void> => closeAll([...layers, ...digests]);
   try {
     const reading = openDigests(context, chain).then((readers) => digests.push(...readers));
-    const looking = chain.map((member, depth) =>
-      isOpenedAhead(context, depth, chain.length) ? layers[depth]?.open() : checkImageIsThere(context, member, sizes),
-    );
-    const outcomes = await Promise.allSettled([reading, ...looking]);
+    const isAhead = (depth: number): boolean => isOpenedAhead(context, depth, chain.length);
+    const ahead = layers.filter((_, depth) => isAhead(depth));
+    const later = chain.filter((_, depth) => !isAhead(depth));
+    const outcomes = await Promise.allSettled([
+      reading,
+      ...ahead.map((layer) => layer.open()),
+      checkImagesAreThere(context, placeOf(sidecar), later, sizes),
+    ]);
     const failed = outcomes.find((outcome) => outcome.status === 'rejected');
     if (failed) throw failed.reason;
   } catch (error) {
@@ -156,11 +160,28 @@ function isOpenedAhead({ store }: RepositoryContext, depth: number, length: numb
 }
 
 /** Whoever restores over a device must know before its first byte is written that an image is gone, also one that is opened when it is needed. */
-async function checkImageIsThere({ store }: RepositoryContext, sidecar: Sidecar, sizes?: Sizes): Promise<void> {
-  const name = diskFolder(placeOf(sidecar)) + imageFile(sidecar.backup_id);
-  const size = sizes ? sizes.get(name) : (await store.stat(name))?.size;
-  if (size === undefined) throw missingImage(sidecar);
-  checkSize(size, sidecar);
+async function checkImagesAreThere(
+  { store }: RepositoryContext,
+  place: DiskPlace,
+  images: readonly Sidecar[],
+  listed?: Sizes,
+): Promise<void> {
+  if (images.length === 0) return;
+  const names = images.map((sidecar) => diskFolder(place) + imageFile(sidecar.backup_id));
+  // Ids begin with the time: few files have as much in common with them as they have with each other.
+  const sizes = listed ?? (await listSizes(store, commonStart(names)));
+  for (const [index, sidecar] of images.entries()) {
+    const size = sizes.get(names[index] ?? '');
+    if (size === undefined) throw missingImage(sidecar);
+    checkSize(size, sidecar);
+  }
+}
+
+function commonStart(names: readonly string[]): string {
+  const [first = '', last = ''] = [names.toSorted().at(0), names.toSorted().at(-1)];
+  let length = 0;
+  while (length < first.length && first[length] === last[length]) length += 1;
+  return first.slice(0, length);
 }
 
 function checkSize(size: number, sidecar: Sidecar): void {
