@@ -118,6 +118,10 @@ crash dir = ${folder}/crash
 mon pg warn min per osd = 0
 rgw frontends = beast endpoint=127.0.0.1:${port}
 rgw enable usage log = false
+# Keys for encryption without a key server and without TLS.
+rgw crypt require ssl = false
+rgw crypt s3 kms backend = testing
+rgw crypt s3 kms encryption keys = test-key=YmluY3Rlc3QtMTIzNDU2Nzg5MDEyMzQ1Njc4OTAxMjM=
 rgw gc obj min wait = 1
 rgw gc processor period = 2
 [osd]
