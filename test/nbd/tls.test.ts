@@ -2,7 +2,7 @@
 
 import { connect } from 'node:net';
 import { join } from 'node:path';
-import { connect as connectTls } from 'node:tls';
+import { connect as connectTls, getCACertificates, setDefaultCACertificates } from 'node:tls';
 import { afterAll, beforeAll, describe, expect, it } from 'vitest';
 import { readNbdInfo } from '../../src/nbd/client/nbd-info.ts';
 import { openNbdReader } from '../../src/nbd/client/nbd-reader.ts';
@@ -84,6 +84,17 @@ describe('our client at our server', () => {
   ])('gets nothing from a server %s', async (_name, socket, parameters, code) => {
     // The first line of the key file is bob's, whom the server does not know.
     await expect(reads(address(socket, parameters))).rejects.toMatchObject({ code });
+  });
+
+  it('gets nothing by its key from a server that shows a certificate instead, also one that this machine trusts', async () => {
+    const trusted = getCACertificates('default');
+    setDefaultCACertificates([...trusted, tls.read('ca-cert.pem').toString()]);
+    try {
+      await reads(address('open', ''));
+      await expect(reads(address('open', `&tls-psk-file=${tls.pskFile}`))).rejects.toMatchObject({ code: 'CONNECTION_FAILED' });
+    } finally {
+      setDefaultCACertificates(trusted);
+    }
   });
 
   it('gets nothing without TLS where it is demanded', async () => {
