@@ -111,6 +111,20 @@ describe('a client whose server ends after each byte', () => {
     }
   });
 
+  it.each([0, 1, 500])('does not wait for ever when it is gone for good and nothing was in flight (%i ms)', async (reconnectWithin) => {
+    const path = scratch(`gone-${reconnectWithin}`);
+    const gone = await openNbdServer({ listen: { kind: 'unix', path }, exports: [{ name: 'disk', disk }] });
+    const reader = await openNbdReader(`nbd+unix:///disk?socket=${path}`, { reconnectWithin });
+    await reader.read(Buffer.alloc(512), 0);
+    await gone.close();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const begun = performance.now();
+    const reads = [reader.read(Buffer.alloc(512), 0), reader.read(Buffer.alloc(512), 512)];
+    for (const read of reads) await expect(read).rejects.toMatchObject({ code: 'CONNECTION_FAILED' });
+    expect(performance.now() - begun).toBeLessThan(reconnectWithin + 5000);
+    await reader.close();
+  });
+
   it('gives a writer no second chance', async () => {
     const write = async (): Promise<void> => {
       const writer = await openNbdWriter(address('rw'), { size: SIZE, connections: 1 });

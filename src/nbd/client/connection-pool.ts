@@ -36,6 +36,8 @@ export class ConnectionPool {
   #most: number;
   #opening = false;
   #pause = FIRST_PAUSE_MS;
+  /** When the last connection was found to be gone. */
+  #lostAt = 0;
   #failed: { readonly error: unknown } | undefined;
 
   private constructor(target: NbdTarget, options: PoolOptions, first: NbdConnection) {
@@ -57,14 +59,14 @@ export class ConnectionPool {
   async run<Answer>(work: (connection: NbdConnection) => Promise<Answer>): Promise<Answer> {
     let lost: number | undefined;
     while (true) {
-      const connection = await this.#acquire(lost);
+      const connection = await this.#acquire();
       try {
         return await work(connection);
       } catch (error) {
         if (isChainkeepError(error, 'NBD_PROTOCOL') || (isLoss(error) && this.#options.reconnectWithin === 0)) this.#fail(error);
         if (this.#failed || !isLoss(error)) throw error;
         lost ??= this.#clock.monotonic();
-        if (this.#isOver(lost)) throw error;
+        if (this.#timeLeft(lost) <= 0) throw error;
       } finally {
         this.#release(connection);
       }
@@ -75,11 +77,11 @@ export class ConnectionPool {
     this.#fail(new ChainkeepError('CANCELLED', `${this.#target.shown} was closed`));
   }
 
-  #isOver(lost: number): boolean {
-    return this.#clock.monotonic() - lost >= this.#options.reconnectWithin;
+  #timeLeft(lost: number): number {
+    return lost + this.#options.reconnectWithin - this.#clock.monotonic();
   }
 
-  async #acquire(lost: number | undefined): Promise<NbdConnection> {
+  async #acquire(): Promise<NbdConnection> {
     while (true) {
       if (this.#failed) throw this.#failed.error;
       this.#dropLost();
@@ -89,7 +91,7 @@ export class ConnectionPool {
         if (this.#busy.get(free) !== 1 && this.#connections.length < this.#most) this.#openAnother();
         return free;
       }
-      if (this.#connections.length === 0) await this.#reconnect(lost ?? this.#clock.monotonic());
+      if (this.#connections.length === 0) await this.#reconnect();
       else await new Promise<void>((resolve) => this.#waiting.push(resolve));
     }
   }
@@ -104,6 +106,7 @@ export class ConnectionPool {
       throw error;
     }
     this.#connections = this.#connections.filter(({ usable }) => usable);
+    if (this.#connections.length === 0) this.#lostAt = this.#clock.monotonic();
   }
 
   /** Throws when anything went wrong since it was opened, also where nothing was asked for meanwhile. */
@@ -172,7 +175,7 @@ export class ConnectionPool {
   }
 
   /** All connections are gone: one attempt, after a pause that grows; others wait for it. */
-  async #reconnect(lost: number): Promise<void> {
+  async #reconnect(): Promise<void> {
     if (this.#opening) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
       return;
@@ -184,11 +187,12 @@ export class ConnectionPool {
       this.#pause = FIRST_PAUSE_MS;
     } catch (error) {
       if (this.#failed) throw this.#failed.error;
-      if (!isLoss(error) || this.#isOver(lost + this.#pause)) {
+      const left = this.#timeLeft(this.#lostAt);
+      if (!isLoss(error) || left <= 0) {
         this.#fail(error);
         throw error;
       }
-      await pause(this.#pause, this.#closing.signal);
+      await pause(Math.min(this.#pause, left), this.#closing.signal);
       this.#pause = Math.min(LONGEST_PAUSE_MS, this.#pause * 2);
     } finally {
       this.#opening = false;
