@@ -156,15 +156,33 @@ describe('a server that closes', () => {
     disk.beforeRead = () => undefined;
   });
 
-  it('does not wait for ever for a disk', async () => {
+  it.each([
+    ['a write', 'is cut off', COMMAND.WRITE, 512],
+    ['a write', 'has left', COMMAND.WRITE, 512],
+    ['a long read', 'is cut off', COMMAND.READ, 3 << 20],
+    ['a long read', 'has left', COMMAND.READ, 3 << 20],
+  ])('leaves a disk when all has ended there, also %s whose client %s', async (_what, way, command, length) => {
     const path = await serve();
-    disk.beforeRead = () => new Promise(() => undefined);
+    const held = Promise.withResolvers<void>();
+    let working = 0;
+    const work = async (): Promise<void> => {
+      working++;
+      await held.promise;
+      working--;
+    };
+    const slow = { ...disk, read: async (_buffer: Uint8Array, offset: number) => (offset === 0 ? undefined : work()), write: work };
+    server?.addExport({ name: 'slow', disk: slow, changes: slow });
     const client = await RawClient.open({ kind: 'unix', path });
-    await client.enter('structured');
-    client.request({ length: 512 });
-    await server?.close(200);
+    await client.enter('structured', [], 'slow');
+    client.request({ command, length }, false, Buffer.alloc(command === COMMAND.WRITE ? length : 0));
+    await expect.poll(() => working).toBeGreaterThan(0);
+    if (way === 'has left') client.close();
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    const left = server?.removeExport('slow', 10).then(() => working);
     await client.closed();
-    disk.beforeRead = () => undefined;
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    held.resolve();
+    expect(await left).toBe(0);
   });
 
   it('takes one export away and keeps the others', async () => {

@@ -98,9 +98,14 @@ async function answerInChunks(service: ReadService, request: Request): Promise<v
   });
   for await (const read of reads) {
     if (!read) continue;
-    // Data in front of an error are of no use to anybody.
-    if (!failed) await service.queue.send(read.message);
-    service.pool.give(read.buffer);
+    try {
+      // Data in front of an error are of no use to anybody.
+      if (!failed) await service.queue.send(read.message);
+      service.pool.give(read.buffer);
+    } catch (error) {
+      // The client is gone; what was begun of the disk still comes to its end.
+      failed = { error };
+    }
   }
   if (!failed) return;
   service.onProblem(failed.error);

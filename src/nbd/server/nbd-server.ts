@@ -44,7 +44,10 @@ export interface NbdServer {
   readonly address: ListenAddress;
   /** Throws CONFIG_INVALID for a name that is taken or none. */
   addExport(served: NbdExport): void;
-  /** No request of it is in flight when it resolves. Requests that came before are answered, for `within` milliseconds at most. */
+  /**
+   * Nothing is at work on its disk when it resolves, also nothing of a client that has left: the disk may be closed then. Requests that came before are
+   * answered, for `within` milliseconds at most; clients are cut off then. A disk that hangs in one of them holds it up as long as it hangs.
+   */
   removeExport(name: string, within?: number): Promise<void>;
   /** Ends all of it in the same way. */
   close(within?: number): Promise<void>;
@@ -65,6 +68,7 @@ export async function openNbdServer(options: NbdServerOptions): Promise<NbdServe
 }
 
 interface Client extends CountedClient {
+  /** It is away, and what it asked for has ended. */
   readonly gone: Promise<void>;
   exportName?: string;
   transmission?: Transmission;
@@ -122,7 +126,7 @@ class ListeningServer implements NbdServer {
         return settled;
       },
       drop: () => socket.destroy(),
-      gone: new Promise((resolve) => socket.once('close', () => resolve())),
+      gone: new Promise<void>((resolve) => socket.once('close', () => resolve())).then(() => client.transmission?.idle),
     };
     // Errors of a socket end it, and that is all there is to do about them.
     socket.on('error', () => undefined);
@@ -131,10 +135,8 @@ class ListeningServer implements NbdServer {
       return;
     }
     this.#clients.add(client);
-    socket.once('close', () => {
-      this.#clients.delete(client);
-      this.#count.gone(client);
-    });
+    socket.once('close', () => this.#count.gone(client));
+    void client.gone.then(() => this.#clients.delete(client));
     this.#negotiate(socket, client)
       .then((agreement) => {
         settled = agreement !== undefined;

@@ -47,6 +47,7 @@ export class Transmission {
   readonly #reads: ReadService;
   readonly #head: Buffer;
   readonly #onProblem: (error: unknown) => void;
+  readonly #idle = Promise.withResolvers<void>();
   #inFlight = 0;
   #bytes = 0;
   /** The next request is waiting until others have ended. */
@@ -69,6 +70,11 @@ export class Transmission {
     socket.on('end', () => this.#leave());
     this.#next();
     socket.resume();
+  }
+
+  /** Resolves when it is over, and nothing that its client asked for is at work on the disk any more. */
+  get idle(): Promise<void> {
+    return this.#idle.promise;
   }
 
   /** New requests are refused from now on; the connection ends when the others have ended. */
@@ -120,7 +126,9 @@ export class Transmission {
         this.#inFlight--;
         this.#bytes -= bytes;
         if (this.#stalled) this.#next();
-        if (this.#inFlight === 0 && (this.#leaving || this.#stopping)) this.#leave();
+        if (this.#inFlight > 0) return;
+        if (this.#ended) this.#idle.resolve();
+        else if (this.#leaving || this.#stopping) this.#leave();
       });
   }
 
@@ -196,6 +204,7 @@ export class Transmission {
     this.#leaving = true;
     if (this.#inFlight > 0 || this.#ended) return;
     this.#ended = true;
+    this.#idle.resolve();
     this.#feed.detach();
     const { socket } = this.#agreement;
     // All replies are with the system; a client that does not close its side need not be waited for.
@@ -206,6 +215,7 @@ export class Transmission {
   #end(error?: unknown): void {
     if (this.#ended) return;
     this.#ended = true;
+    if (this.#inFlight === 0) this.#idle.resolve();
     if (error !== undefined) this.#onProblem(error);
     this.#feed.detach();
     this.#agreement.socket.destroy();
