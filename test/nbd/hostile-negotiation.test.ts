@@ -9,6 +9,7 @@ import { REPLY } from '../../src/nbd/protocol/option-reply.ts';
 import { COMMAND } from '../../src/nbd/protocol/request.ts';
 import { hostileScene, SIZE } from './hostile-scene.ts';
 import type { RawClient } from './raw-client.ts';
+import { memoryDisk } from './served-disk.ts';
 
 const scene = hostileScene();
 const { disk } = scene;
@@ -212,8 +213,8 @@ describe('lets a client', () => {
 describe('contexts count only', () => {
   const set = (exportName: string, ...queries: string[]) =>
     scene.client.ask(OPTION.SET_META_CONTEXT, encodeContextQuery({ exportName, queries }));
-  async function statusError(): Promise<number> {
-    await scene.client.ask(OPTION.GO, goFor('disk'));
+  async function statusError(exportName = 'disk'): Promise<number> {
+    await scene.client.ask(OPTION.GO, goFor(exportName));
     scene.client.request({ command: COMMAND.BLOCK_STATUS, length: 4096 });
     return (await scene.client.message()).error;
   }
@@ -236,6 +237,13 @@ describe('contexts count only', () => {
     await set('disk', 'base:allocation');
     await set('nope', 'base:allocation');
     expect(await statusError()).toBe(22);
+  });
+  it('for the export that had the name then, not for another that has it now', async () => {
+    scene.server.addExport({ name: 'day', disk });
+    await set('day', 'base:allocation');
+    await scene.server.removeExport('day');
+    scene.server.addExport({ name: 'day', disk: memoryDisk(SIZE) });
+    expect(await statusError('day')).toBe(22);
   });
   it('and then they do', async () => {
     await set('disk', 'base:allocation');

@@ -45,8 +45,8 @@ export class ClientNegotiation {
   #fixed = true;
   #zeros = true;
   #headers: Agreement['headers'] = 'simple';
-  /** Of the last SET_META_CONTEXT: they count only for the export they were asked for. */
-  #chosen: { readonly exportName: string; readonly contexts: readonly ChosenContext[] } | undefined;
+  /** Of the last SET_META_CONTEXT: they count only for the export they were asked for, not for one that has its name by now. */
+  #chosen: { readonly served: NbdExport; readonly contexts: readonly ChosenContext[] } | undefined;
 
   constructor(socket: Socket, policy: NegotiationPolicy) {
     this.#raw = socket;
@@ -186,16 +186,18 @@ export class ClientNegotiation {
     const query = this.#headers === 'simple' ? undefined : parseContextQuery(data);
     const served = query && this.#policy.find(query.exportName);
     if (!served) return query ? REPLY.ERR_UNKNOWN : REPLY.ERR_INVALID;
-    const { exportName, queries } = query;
-    const listed = option === OPTION.LIST_META_CONTEXT;
-    const contexts = listed ? listContexts(served, queries).map((name) => ({ id: 0, name })) : selectContexts(served, queries);
-    if (!listed) this.#chosen = { exportName, contexts: selectContexts(served, queries) };
+    if (option === OPTION.LIST_META_CONTEXT) {
+      for (const name of listContexts(served, query.queries)) this.#reply(option, REPLY.META_CONTEXT, encodeMetaContext({ id: 0, name }));
+      return REPLY.ACK;
+    }
+    const contexts = selectContexts(served, query.queries);
+    this.#chosen = { served, contexts };
     for (const { id, name } of contexts) this.#reply(option, REPLY.META_CONTEXT, encodeMetaContext({ id, name }));
     return REPLY.ACK;
   }
 
   #agree(served: NbdExport): Agreement {
-    const contexts = this.#chosen?.exportName === served.name ? this.#chosen.contexts : [];
+    const contexts = this.#chosen?.served === served ? this.#chosen.contexts : [];
     return { socket: this.#socket, served, headers: this.#headers, contexts };
   }
 
