@@ -12,7 +12,10 @@ export interface DiskReader {
    * Reads metadata only. Throws what the format throws on damaged metadata.
    */
   extents(range: ByteRange): AsyncIterable<Extent>;
-  /** Fills the whole buffer from `offset` or throws; zero and absent extents read as zeros. */
+  /**
+   * Fills the whole buffer from `offset` or throws; zero and absent extents read as zeros. When it has thrown, something may still write into the buffer:
+   * it is used for nothing else then.
+   */
   read(buffer: Uint8Array, offset: number): Promise<void>;
   close(): Promise<void>;
 }

@@ -6,6 +6,7 @@ export interface DiskWriter {
   readonly fd?: number;
   /** Is everything not yet written known to read as zeros (a file this run made)? */
   readonly startsZero: boolean;
+  /** When it has thrown, something may still read from the buffer: it is used for nothing else then. */
   write(buffer: Uint8Array, offset: number): Promise<void>;
   /** Makes the range read as zeros. */
   zero(offset: number, length: number): Promise<void>;

@@ -197,6 +197,26 @@ describe('a disk that cannot be read', () => {
     expect(problems.length).toBeGreaterThan(0);
   });
 
+  it.each([
+    ['a read', 4096, 0, COMMAND.READ],
+    ['a read in parts', 2 << 20, COMMAND_FLAG.DF, COMMAND.READ],
+    ['a write', 4096, 0, COMMAND.WRITE],
+  ])('gives up the buffer of %s that failed: something may still use it', async (_what, length, flags, command) => {
+    const used: Uint8Array[] = [];
+    const fail = async (bytes: Uint8Array): Promise<void> => {
+      used.push(bytes);
+      throw new Error('one half of it failed, and the other is not over yet');
+    };
+    scene.server.addExport({ name: 'half', disk: { ...failing, read: fail }, changes: { ...failing, write: fail } });
+    await scene.client.enter('structured', [], 'half');
+    for (let count = 0; count < 2; count++) {
+      scene.client.request({ command, flags, length }, false, Buffer.alloc(command === COMMAND.WRITE ? length : 0));
+      expect((await scene.client.reply()).at(-1)?.error).toBe(5);
+    }
+    await scene.server.removeExport('half');
+    expect(new Set(used.map(({ buffer }) => buffer)).size).toBe(2);
+  });
+
   it('ends the connection where a simple reply has promised the data', async () => {
     await scene.client.enter('simple', [], 'failing');
     scene.client.request({ offset: 2 << 20, length: 4096 });

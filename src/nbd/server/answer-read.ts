@@ -48,20 +48,25 @@ interface Range {
   readonly last: boolean;
 }
 
-/** A message with these bytes of the disk as its data; the buffer is the pool's. */
-async function readMessage(service: ReadService, request: Request, range: Range): Promise<{ buffer: Buffer; message: Buffer }> {
-  const { pool, headers, disk } = service;
-  const start = dataStart(headers);
-  const buffer = pool.take(start + range.length);
-  const message = buffer.subarray(0, start + range.length);
-  try {
-    await disk.read(message.subarray(start), range.offset);
-  } catch (error) {
-    pool.give(buffer);
-    throw error;
-  }
-  writeDataHead(message, request, headers, range);
+interface ReadBytes {
+  /** The pool's. */
+  readonly buffer: Buffer;
+  readonly message: Buffer;
+}
+
+/** These bytes of the disk behind `start` bytes of room. The buffer of a read that failed is given up: something may still write into it. */
+async function readBehind({ pool, disk }: ReadService, start: number, { offset, length }: Range): Promise<ReadBytes> {
+  const buffer = pool.take(start + length);
+  const message = buffer.subarray(0, start + length);
+  await disk.read(message.subarray(start), offset);
   return { buffer, message };
+}
+
+/** A message with these bytes of the disk as its data. */
+async function readMessage(service: ReadService, request: Request, range: Range): Promise<ReadBytes> {
+  const read = await readBehind(service, dataStart(service.headers), range);
+  writeDataHead(read.message, request, service.headers, range);
+  return read;
 }
 
 function writeDataHead(message: Buffer, request: Request, headers: Headers, { offset, length, last }: Range): void {
@@ -71,7 +76,7 @@ function writeDataHead(message: Buffer, request: Request, headers: Headers, { of
 
 async function answerWhole(service: ReadService, request: Request): Promise<void> {
   const { offset, length } = request;
-  let read: { buffer: Buffer; message: Buffer };
+  let read: ReadBytes;
   try {
     read = await readMessage(service, request, { offset, length, last: true });
   } catch (error) {
@@ -121,16 +126,15 @@ function* cut(offset: number, end: number): Generator<Range> {
 
 /** One message that is longer than what is held in memory: its head says all is well before all is read. */
 async function answerInParts(service: ReadService, request: Request): Promise<void> {
-  const { queue, headers, pool, disk } = service;
+  const { queue, headers, pool } = service;
   const { offset, length } = request;
   await queue.sendParts(async (write) => {
     let failed: { readonly error: unknown } | undefined;
     for (const part of cut(offset, offset + length)) {
       const start = part.offset === offset ? dataStart(headers) : 0;
-      const buffer = pool.take(start + part.length);
-      const bytes = buffer.subarray(0, start + part.length);
+      let read: ReadBytes | undefined;
       try {
-        if (!failed) await disk.read(bytes.subarray(start), part.offset);
+        if (!failed) read = await readBehind(service, start, part);
       } catch (error) {
         service.onProblem(error);
         // Behind a simple head without an error there is no other way to say it than to end.
@@ -138,10 +142,10 @@ async function answerInParts(service: ReadService, request: Request): Promise<vo
         failed = { error };
       }
       // The error is told in a chunk behind; until then "it MUST use padding bytes which SHOULD be zero".
-      if (failed) bytes.fill(0, start);
-      if (start > 0) writeDataHead(bytes, request, headers, { offset, length, last: false });
-      await write(bytes);
-      pool.give(buffer);
+      const message = read?.message ?? Buffer.alloc(start + part.length);
+      if (start > 0) writeDataHead(message, request, headers, { offset, length, last: false });
+      await write(message);
+      if (read) pool.give(read.buffer);
     }
     if (headers === 'simple') return;
     await write(failed ? encodeFailed(request, headers, errorNumberOf(failed.error)) : encodeDone(request, headers));

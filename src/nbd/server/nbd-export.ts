@@ -5,6 +5,7 @@ import type { ByteRange } from '../../disk/extent.ts';
 
 /** How a disk that is served can be changed. Ranges lie inside of the disk; they may be of any offset and length. */
 export interface DiskChanges {
+  /** When it has thrown, something may still read from the buffer, and nobody changes it. */
   write(bytes: Uint8Array, offset: number): Promise<void>;
   /** Makes the range read as zeros. `keep`: room for it stays reserved, where the disk knows a difference. */
   zero(offset: number, length: number, keep: boolean): Promise<void>;

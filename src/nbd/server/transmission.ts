@@ -174,10 +174,11 @@ export class Transmission {
         this.#start(size, async () => {
           try {
             if (!failed) await this.#agreement.served.changes?.write(buffer.subarray(0, size), offset + at);
+            this.#pool.give(buffer);
           } catch (error) {
+            // Its buffer is given up: something may still read from it.
             failed = { error };
           }
-          this.#pool.give(buffer);
           if (last) await this.#answerWrite(request, failed);
           else step(at + size);
         });
