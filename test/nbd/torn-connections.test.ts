@@ -161,6 +161,31 @@ describe('a client whose server ends after each byte', () => {
   });
 });
 
+describe('a server that is slow', () => {
+  const slow = async (): Promise<void> => new Promise((resolve) => setTimeout(resolve, 600));
+  const options = { size: SIZE, answerWithin: 200 };
+  let address: string;
+  beforeAll(() => {
+    address = `nbd+unix:///slow?socket=${scratch('s')}`;
+    server.addExport({ name: 'slow', disk, changes: { ...writable, write: slow, zero: slow, trim: slow, flush: slow } });
+  });
+
+  it('may take its time for what has no bytes with it: much may have to be done over there', async () => {
+    const writer = await openNbdWriter(address, options);
+    await Promise.all([writer.zero(0, 4096), writer.trim(8192, 4096)]);
+    await writer.finish();
+  });
+
+  it('may not for bytes, also not while it takes its time for something else', async () => {
+    const writer = await openNbdWriter(address, options);
+    const flushed = expect(writer.flush()).rejects.toMatchObject({ code: 'CONNECTION_FAILED' });
+    await new Promise((resolve) => setTimeout(resolve, 50));
+    await expect(writer.write(Buffer.alloc(512), 0)).rejects.toMatchObject({ code: 'CONNECTION_FAILED', context: { waited_ms: 200 } });
+    await flushed;
+    await writer.abort();
+  });
+});
+
 describe('a server whose client ends after each byte', () => {
   const query = encodeContextQuery({ exportName: 'rw', queries: ['base:allocation'] });
   const request = (command: number, more: { flags?: number; offset?: number; length?: number }, extended: boolean): Buffer =>

@@ -12,7 +12,7 @@ export interface ConnectOptions {
   readonly tls?: TlsCredentials;
   /** Milliseconds until an export must be open; 30 000 if left out. */
   readonly connectWithin?: number;
-  /** Milliseconds a request may take; 60 000 if left out. */
+  /** Milliseconds a READ, WRITE or BLOCK_STATUS may take; 60 000 if left out. What has no bytes with it (FLUSH, TRIM, WRITE_ZEROES) has half an hour. */
   readonly answerWithin?: number;
   /** The best headers to ask for; `extended` if left out. */
   readonly headers?: HeaderStyle;

@@ -32,14 +32,16 @@ export interface ConnectionSetup {
   readonly style: HeaderStyle;
   readonly facts: ExportFacts;
   readonly contexts: readonly MetaContext[];
-  /** Milliseconds a request may take. */
+  /** Milliseconds a READ, WRITE or BLOCK_STATUS may take. */
   readonly answerWithin: number;
   readonly clock?: Clock;
 }
 
 interface InFlight {
   readonly answer: PendingAnswer;
-  readonly since: number;
+  /** When it must be answered, and how long it could take until then. */
+  readonly until: number;
+  readonly within: number;
   readonly resolve: () => void;
   readonly reject: (error: unknown) => void;
 }
@@ -136,7 +138,8 @@ export class NbdConnection {
         return;
       }
       const { request } = answer;
-      this.#inFlight.set(request.cookie, { answer, since: this.#clock.monotonic(), resolve, reject });
+      const within = WITHOUT_BYTES.has(request.command) ? Math.max(WORK_WITHIN, this.#answerWithin) : this.#answerWithin;
+      this.#inFlight.set(request.cookie, { answer, until: this.#clock.monotonic() + within, within, resolve, reject });
       this.#socket.cork();
       this.#socket.write(encodeRequest(request, this.extended));
       if (payload) this.#socket.write(payload);
@@ -162,20 +165,21 @@ export class NbdConnection {
     }
   }
 
-  /** Requests are kept in the order they were made: the first is the oldest. */
+  /** Looks up when the first of them must be answered, and no later than one that is made meanwhile could have to be. */
   #watch(): void {
-    if (this.#timer) return;
-    const [oldest] = this.#inFlight.values();
-    if (!oldest) return;
-    const left = this.#answerWithin - (this.#clock.monotonic() - oldest.since);
+    if (this.#timer || this.#inFlight.size === 0) return;
+    const first = [...this.#inFlight.values()].reduce((one, other) => (other.until < one.until ? other : one));
+    const left = first.until - this.#clock.monotonic();
+    if (left <= 0) {
+      this.#end(noAnswer(first.within));
+      return;
+    }
     this.#timer = setTimeout(
       () => {
         this.#timer = undefined;
-        const [first] = this.#inFlight.values();
-        if (first && this.#clock.monotonic() - first.since >= this.#answerWithin) this.#end(noAnswer(this.#answerWithin));
-        else this.#watch();
+        this.#watch();
       },
-      Math.max(1, left),
+      Math.min(Math.ceil(left), this.#answerWithin),
     );
   }
 
@@ -203,6 +207,10 @@ export class NbdConnection {
     for (const { reject } of waiting) reject(error);
   }
 }
+
+/** The work of these is over there, and can be all that was written since the last flush. */
+const WITHOUT_BYTES: ReadonlySet<number> = new Set([COMMAND.FLUSH, COMMAND.TRIM, COMMAND.WRITE_ZEROES]);
+const WORK_WITHIN = 30 * 60_000;
 
 /** How long the server has to close a connection that we have ended. */
 const LEAVE_MS = 1000;
