@@ -35,7 +35,8 @@ export class ConnectionPool {
   readonly #waiting: (() => void)[] = [];
   #most: number;
   #opening = false;
-  #pause = FIRST_PAUSE_MS;
+  /** Before the next attempt to connect; 0 since a request was answered. */
+  #pause = 0;
   /** When the last connection was found to be gone. */
   #lostAt = 0;
   #failed: { readonly error: unknown } | undefined;
@@ -61,7 +62,9 @@ export class ConnectionPool {
     while (true) {
       const connection = await this.#acquire();
       try {
-        return await work(connection);
+        const answer = await work(connection);
+        this.#pause = 0;
+        return answer;
       } catch (error) {
         if (isChainkeepError(error, 'NBD_PROTOCOL') || (isLoss(error) && this.#options.reconnectWithin === 0)) this.#fail(error);
         if (this.#failed || !isLoss(error)) throw error;
@@ -174,7 +177,7 @@ export class ConnectionPool {
     this.#connections.push(connection);
   }
 
-  /** All connections are gone: one attempt, after a pause that grows; others wait for it. */
+  /** All connections are gone: one attempt, after a pause that grows until a request is answered; others wait for it. */
   async #reconnect(): Promise<void> {
     if (this.#opening) {
       await new Promise<void>((resolve) => this.#waiting.push(resolve));
@@ -182,18 +185,14 @@ export class ConnectionPool {
     }
     this.#opening = true;
     try {
-      const connection = await connectNbd(this.#target, this.#options.contexts, this.#closing.signal);
-      this.#add(connection);
-      this.#pause = FIRST_PAUSE_MS;
+      await pause(Math.min(this.#pause, this.#timeLeft(this.#lostAt)), this.#closing.signal);
+      this.#pause = Math.min(LONGEST_PAUSE_MS, Math.max(FIRST_PAUSE_MS, this.#pause * 2));
+      this.#add(await connectNbd(this.#target, this.#options.contexts, this.#closing.signal));
     } catch (error) {
       if (this.#failed) throw this.#failed.error;
-      const left = this.#timeLeft(this.#lostAt);
-      if (!isLoss(error) || left <= 0) {
-        this.#fail(error);
-        throw error;
-      }
-      await pause(Math.min(this.#pause, left), this.#closing.signal);
-      this.#pause = Math.min(LONGEST_PAUSE_MS, this.#pause * 2);
+      if (isLoss(error) && this.#timeLeft(this.#lostAt) > 0) return;
+      this.#fail(error);
+      throw error;
     } finally {
       this.#opening = false;
       this.#wakeAll();
