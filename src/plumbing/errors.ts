@@ -122,7 +122,11 @@ export function assert(condition: boolean, what: string): asserts condition {
 
 /** Throws CANCELLED when the signal has fired; call it between the steps of every long operation. */
 export function throwIfCancelled(signal: AbortSignal | undefined): void {
-  if (!signal?.aborted) return;
-  if (signal.reason instanceof ChainkeepError) throw signal.reason;
-  throw new ChainkeepError('CANCELLED', 'cancelled', { cause: signal.reason });
+  if (signal?.aborted) throw cancellation(signal);
+}
+
+/** What ends an operation whose signal has fired: the reason that was given, or CANCELLED. */
+export function cancellation(signal: AbortSignal | undefined): ChainkeepError {
+  const reason: unknown = signal?.reason;
+  return reason instanceof ChainkeepError ? reason : new ChainkeepError('CANCELLED', 'cancelled', { cause: reason });
 }

@@ -5,7 +5,7 @@ import type { DiskWriter } from '../disk/disk-writer.ts';
 import type { Compression } from '../disk/extent.ts';
 import type { ByteSink } from '../plumbing/byte-sink.ts';
 import type { ByteSource } from '../plumbing/byte-source.ts';
-import { ChainkeepError, throwIfCancelled } from '../plumbing/errors.ts';
+import { ChainkeepError, cancellation, throwIfCancelled } from '../plumbing/errors.ts';
 import { threadCount } from './idle-workers.ts';
 import { allocateShared } from './served-io.ts';
 import { TransferThread } from './transfer-thread.ts';
@@ -85,7 +85,7 @@ class TransferRun {
   #consumeActive = false;
   #failure: { readonly error: unknown } | undefined;
   #wake: (() => void) | undefined;
-  readonly #onAbort = (): void => this.#fail(cancelled(this.#options.signal));
+  readonly #onAbort = (): void => this.#fail(cancellation(this.#options.signal));
 
   constructor(options: TransferOptions) {
     this.#options = options;
@@ -258,15 +258,6 @@ function bytesBySource(units: readonly Unit[]): ReadonlyMap<number, number> {
     }
   }
   return bytes;
-}
-
-function cancelled(signal: AbortSignal | undefined): unknown {
-  try {
-    throwIfCancelled(signal);
-  } catch (error) {
-    return error;
-  }
-  return new ChainkeepError('CANCELLED', 'cancelled');
 }
 
 function outputSetup(output: TransferOutput): OutputSetup {

@@ -9,7 +9,7 @@ import { encodeContextQuery } from '../../src/nbd/protocol/meta-context.ts';
 import { encodeOption, OPTION } from '../../src/nbd/protocol/option.ts';
 import { COMMAND, COMMAND_FLAG, encodeRequest } from '../../src/nbd/protocol/request.ts';
 import { type NbdServer, openNbdServer } from '../../src/nbd/server/nbd-server.ts';
-import { isChainkeepError } from '../../src/plumbing/errors.ts';
+import { ChainkeepError, isChainkeepError } from '../../src/plumbing/errors.ts';
 import { peerFolder } from './nbd-peers.ts';
 import { openScriptedServer } from './scripted-server.ts';
 import { memoryDisk } from './served-disk.ts';
@@ -186,7 +186,8 @@ describe('a server that is slow', () => {
   let address: string;
   beforeAll(() => {
     address = `nbd+unix:///slow?socket=${scratch('s')}`;
-    server.addExport({ name: 'slow', disk, changes: { ...writable, write: slow, zero: slow, trim: slow, flush: slow } });
+    const changes = { ...writable, write: slow, zero: slow, trim: slow, flush: slow };
+    server.addExport({ name: 'slow', disk: { ...disk, read: slow }, changes });
   });
 
   it('may take its time for what has no bytes with it: much may have to be done over there', async () => {
@@ -202,6 +203,16 @@ describe('a server that is slow', () => {
     await expect(writer.write(Buffer.alloc(512), 0)).rejects.toMatchObject({ code: 'CONNECTION_FAILED', context: { waited_ms: 200 } });
     await flushed;
     await writer.abort();
+  });
+
+  it.each([
+    ['by a reader', async (signal: AbortSignal) => (await openNbdReader(address, { signal })).read(Buffer.alloc(512), 0)],
+    ['by a writer', async (signal: AbortSignal) => (await openNbdWriter(address, { ...options, signal })).flush()],
+  ])('is not waited for by who is cancelled (%s)', async (_name, ask) => {
+    const cancel = new AbortController();
+    const reason = new ChainkeepError('LEASE_LOST', 'somebody else has it');
+    setTimeout(() => cancel.abort(reason), 100);
+    await expect(ask(cancel.signal)).rejects.toBe(reason);
   });
 });
 

@@ -1,8 +1,8 @@
 // All connections to one export: requests go to the one that has least to do, more are opened where the server allows it.
 // A lost connection is replaced for reads alone: what was written and not flushed may be lost with the server, so writers fail instead.
 
-import { type Clock, systemClock } from '../../plumbing/clock.ts';
-import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
+import { systemClock } from '../../plumbing/clock.ts';
+import { ChainkeepError, cancellation, isChainkeepError } from '../../plumbing/errors.ts';
 import { connectionClosed } from '../byte-dialog.ts';
 import { hasFlag } from '../protocol/transmission-flags.ts';
 import { connectNbd, type NbdTarget } from './connect-nbd.ts';
@@ -14,7 +14,8 @@ export interface PoolOptions {
   readonly connections: number;
   /** Milliseconds from the loss of a connection until its requests fail; 0: they fail at once, and so does everything after them. */
   readonly reconnectWithin: number;
-  readonly clock?: Clock;
+  /** Ends all of it when it fires, also what is in flight. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 /** Requests on one connection: what QEMU works on at a time. More would only wait over there. */
@@ -28,7 +29,6 @@ export class ConnectionPool {
   readonly extended: boolean;
   readonly #target: NbdTarget;
   readonly #options: PoolOptions;
-  readonly #clock: Clock;
   readonly #closing = new AbortController();
   #connections: NbdConnection[];
   readonly #busy = new Map<NbdConnection, number>();
@@ -40,6 +40,7 @@ export class ConnectionPool {
   /** When the last connection was found to be gone. */
   #lostAt = 0;
   #failed: { readonly error: unknown } | undefined;
+  readonly #onAbort = (): void => this.#fail(cancellation(this.#options.signal));
 
   private constructor(target: NbdTarget, options: PoolOptions, first: NbdConnection) {
     this.facts = first.facts;
@@ -47,13 +48,14 @@ export class ConnectionPool {
     this.extended = first.extended;
     this.#target = target;
     this.#options = options;
-    this.#clock = options.clock ?? systemClock;
     this.#connections = [first];
     this.#most = hasFlag(first.facts.flags, 'CAN_MULTI_CONN') ? Math.max(1, options.connections) : 1;
+    options.signal?.addEventListener('abort', this.#onAbort);
+    if (options.signal?.aborted) this.#onAbort();
   }
 
-  static async open(target: NbdTarget, options: PoolOptions, signal?: AbortSignal): Promise<ConnectionPool> {
-    return new ConnectionPool(target, options, await connectNbd(target, options.contexts, signal));
+  static async open(target: NbdTarget, options: PoolOptions): Promise<ConnectionPool> {
+    return new ConnectionPool(target, options, await connectNbd(target, options.contexts, options.signal));
   }
 
   /** Runs `work` on a connection; again on another one when the connection is lost and there is time left. */
@@ -67,8 +69,9 @@ export class ConnectionPool {
         return answer;
       } catch (error) {
         if (isChainkeepError(error, 'NBD_PROTOCOL') || (isLoss(error) && this.#options.reconnectWithin === 0)) this.#fail(error);
-        if (this.#failed || !isLoss(error)) throw error;
-        lost ??= this.#clock.monotonic();
+        if (this.#failed) throw this.#failed.error;
+        if (!isLoss(error)) throw error;
+        lost ??= systemClock.monotonic();
         if (this.#timeLeft(lost) <= 0) throw error;
       } finally {
         this.#release(connection);
@@ -81,7 +84,7 @@ export class ConnectionPool {
   }
 
   #timeLeft(lost: number): number {
-    return lost + this.#options.reconnectWithin - this.#clock.monotonic();
+    return lost + this.#options.reconnectWithin - systemClock.monotonic();
   }
 
   async #acquire(): Promise<NbdConnection> {
@@ -109,7 +112,7 @@ export class ConnectionPool {
       throw error;
     }
     this.#connections = this.#connections.filter(({ usable }) => usable);
-    if (this.#connections.length === 0) this.#lostAt = this.#clock.monotonic();
+    if (this.#connections.length === 0) this.#lostAt = systemClock.monotonic();
   }
 
   /** Throws when anything went wrong since it was opened, also where nothing was asked for meanwhile. */
@@ -217,6 +220,7 @@ export class ConnectionPool {
   #fail(error: unknown): void {
     if (this.#failed) return;
     this.#failed = { error };
+    this.#options.signal?.removeEventListener('abort', this.#onAbort);
     this.#closing.abort(error);
     for (const connection of this.#connections) connection.close();
     this.#connections = [];

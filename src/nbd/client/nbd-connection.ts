@@ -2,7 +2,7 @@
 // Once anything is wrong with it, it is over: every request fails, and no byte of it is used any more.
 
 import type { Duplex } from 'node:stream';
-import { type Clock, systemClock } from '../../plumbing/clock.ts';
+import { systemClock } from '../../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
 import { connectionClosed } from '../byte-dialog.ts';
 import { ByteFeed } from '../byte-feed.ts';
@@ -34,7 +34,6 @@ export interface ConnectionSetup {
   readonly contexts: readonly MetaContext[];
   /** Milliseconds a READ, WRITE or BLOCK_STATUS may take. */
   readonly answerWithin: number;
-  readonly clock?: Clock;
 }
 
 interface InFlight {
@@ -52,7 +51,6 @@ export class NbdConnection {
   readonly extended: boolean;
   readonly #socket: Duplex;
   readonly #feed: ByteFeed;
-  readonly #clock: Clock;
   readonly #answerWithin: number;
   readonly #inFlight = new Map<bigint, InFlight>();
   #nextCookie = 1n;
@@ -60,12 +58,11 @@ export class NbdConnection {
   #ended: { readonly error: unknown } | undefined;
   #leaving = false;
 
-  constructor({ socket, style, facts, contexts, answerWithin, clock = systemClock }: ConnectionSetup) {
+  constructor({ socket, style, facts, contexts, answerWithin }: ConnectionSetup) {
     this.facts = facts;
     this.contexts = contexts;
     this.extended = style === 'extended';
     this.#socket = socket;
-    this.#clock = clock;
     this.#answerWithin = answerWithin;
     this.#feed = new ByteFeed(socket, (error) => this.#end(error));
     socket.on('error', (error) => this.#end(connectionClosed(error)));
@@ -139,7 +136,7 @@ export class NbdConnection {
       }
       const { request } = answer;
       const within = WITHOUT_BYTES.has(request.command) ? Math.max(WORK_WITHIN, this.#answerWithin) : this.#answerWithin;
-      this.#inFlight.set(request.cookie, { answer, until: this.#clock.monotonic() + within, within, resolve, reject });
+      this.#inFlight.set(request.cookie, { answer, until: systemClock.monotonic() + within, within, resolve, reject });
       this.#socket.cork();
       this.#socket.write(encodeRequest(request, this.extended));
       if (payload) this.#socket.write(payload);
@@ -169,7 +166,7 @@ export class NbdConnection {
   #watch(): void {
     if (this.#timer || this.#inFlight.size === 0) return;
     const first = [...this.#inFlight.values()].reduce((one, other) => (other.until < one.until ? other : one));
-    const left = first.until - this.#clock.monotonic();
+    const left = first.until - systemClock.monotonic();
     if (left <= 0) {
       this.#end(noAnswer(first.within));
       return;

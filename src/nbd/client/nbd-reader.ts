@@ -19,6 +19,7 @@ export interface NbdReaderOptions extends ConnectOptions {
   readonly connections?: number;
   /** Milliseconds in which a lost connection may come back; 60 000 if left out. Reads are sent again then: they change nothing. */
   readonly reconnectWithin?: number;
+  /** Ends it when it fires, as `close` does: also reads that are under way. */
   readonly signal?: AbortSignal;
 }
 
@@ -37,8 +38,8 @@ const RECONNECT_WITHIN = 60_000;
 export async function openNbdReader(address: string, options: NbdReaderOptions = {}): Promise<NbdReader> {
   const target = await resolveTarget(address, options);
   const contexts = [...new Set([BASE_ALLOCATION, ...(options.contexts ?? [])])];
-  const { connections = CONNECTIONS, reconnectWithin = RECONNECT_WITHIN } = options;
-  return new ExportReader(target, await ConnectionPool.open(target, { contexts, connections, reconnectWithin }, options.signal));
+  const { connections = CONNECTIONS, reconnectWithin = RECONNECT_WITHIN, signal } = options;
+  return new ExportReader(target, await ConnectionPool.open(target, { contexts, connections, reconnectWithin, signal }));
 }
 
 class ExportReader implements NbdReader {

@@ -18,6 +18,7 @@ export interface NbdWriterOptions extends ConnectOptions {
   readonly startsZero?: boolean;
   /** At most, where the server allows several; 4 if left out. */
   readonly connections?: number;
+  /** Ends it when it fires, as `abort` does: also writes that are under way. */
   readonly signal?: AbortSignal;
 }
 
@@ -32,8 +33,8 @@ export interface NbdWriter extends DiskWriter {
 /** Throws what `openNbdReader` throws, EXPORT_REFUSED for a read-only export, and TARGET_TOO_SMALL. */
 export async function openNbdWriter(address: string, options: NbdWriterOptions): Promise<NbdWriter> {
   const target = await resolveTarget(address, options);
-  const { connections = 4, size, startsZero = false } = options;
-  const pool = await ConnectionPool.open(target, { contexts: [], connections, reconnectWithin: 0 }, options.signal);
+  const { connections = 4, size, startsZero = false, signal } = options;
+  const pool = await ConnectionPool.open(target, { contexts: [], connections, reconnectWithin: 0, signal });
   try {
     if (hasFlag(pool.facts.flags, 'READ_ONLY')) throw readOnly(target.shown);
     if (pool.facts.size < size) throw tooSmall(target.shown, size, pool.facts.size);
