@@ -337,6 +337,15 @@ function statusLies(style: 'structured' | 'extended'): Lie[] {
     lie('describes a context twice', (r) => [chunk(r, style, type, status(7, 4096), more), chunk(r, style, type, status(7, 4096))]),
     lie('describes no context', (r) => [chunk(r, style, NONE, NOTHING)]),
     lie('goes on behind what was asked for', one(status(7, 1 << 20, 4096))),
+    {
+      name: `${style}: describes less than a block, again and again`,
+      act: 'status',
+      code: 'NBD_PROTOCOL',
+      script: async (peer) => {
+        await peer.enter({ style, contexts: [BASE], minimum: 4096 });
+        while (true) peer.send(...one(status(7, 512))(await peer.request()));
+      },
+    },
     lie('announces 2^20 + 1 descriptors', one(NOTHING, { length: 16 * (2 ** 20 + 1) })),
     lie('answers a status with data', (r) => [chunk(r, style, OFFSET_DATA, dataPayload(0, 4096))]),
     lie('answers a status with a hole', (r) => [chunk(r, style, OFFSET_HOLE, holePayload(0, 4096))]),

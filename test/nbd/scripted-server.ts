@@ -2,7 +2,7 @@
 
 import { createServer, type Socket } from 'node:net';
 import { ByteDialog } from '../../src/nbd/byte-dialog.ts';
-import { encodeExportInfo, INFO } from '../../src/nbd/protocol/export-info.ts';
+import { type ExportInfo, encodeExportInfo, INFO } from '../../src/nbd/protocol/export-info.ts';
 import { encodeGreeting } from '../../src/nbd/protocol/handshake.ts';
 import { encodeMetaContext } from '../../src/nbd/protocol/meta-context.ts';
 import { OPTION, OPTION_HEAD_LENGTH, parseOptionHead } from '../../src/nbd/protocol/option.ts';
@@ -16,6 +16,8 @@ export interface ScriptedExport {
   readonly style: Style;
   readonly size?: number;
   readonly flags?: number;
+  /** The smallest block; not told where it is left out. */
+  readonly minimum?: number;
   readonly contexts?: readonly { readonly id: number; readonly name: string }[];
 }
 
@@ -68,8 +70,11 @@ export class ScriptedPeer {
   async enter(served: ScriptedExport): Promise<void> {
     await this.greet();
     await this.optionsUntil(OPTION.GO, served);
-    const info = encodeExportInfo({ info: INFO.EXPORT, size: served.size ?? 1 << 20, flags: served.flags ?? 1 });
-    this.send(encodeOptionReply(OPTION.GO, REPLY.INFO, info), encodeOptionReply(OPTION.GO, REPLY.ACK));
+    const { size = 1 << 20, flags = 1, minimum } = served;
+    const infos: ExportInfo[] = [{ info: INFO.EXPORT, size, flags }];
+    if (minimum !== undefined) infos.push({ info: INFO.BLOCK_SIZE, blockSize: { minimum, preferred: 65_536, maximum: 1 << 25 } });
+    for (const info of infos) this.send(encodeOptionReply(OPTION.GO, REPLY.INFO, encodeExportInfo(info)));
+    this.send(encodeOptionReply(OPTION.GO, REPLY.ACK));
     this.#extended = served.style === 'extended';
   }
 

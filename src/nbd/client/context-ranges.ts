@@ -23,6 +23,7 @@ export async function* contextRanges(pool: ConnectionPool, context: string, rang
     const start = at - (at % minimum);
     const wanted = Math.ceil(end / minimum) * minimum - start;
     const length = pool.extended ? wanted : Math.min(wanted, MOST_COMPACT);
+    const before = at;
     const found = await pool.run((connection) => connection.blockStatus(start, length));
     let reached = start;
     for (const descriptor of found.get(context) ?? []) {
@@ -39,8 +40,8 @@ export async function* contextRanges(pool: ConnectionPool, context: string, rang
       if (waiting) yield waiting;
       waiting = next;
     }
-    // Every answer has at least one stretch of at least one byte; but it may lie in front of a range that begins inside of a block.
-    if (reached <= start) throw protocolBreach('a block status that says nothing of the place that was asked for', { offset: start });
+    // Stretches are multiples of the smallest block: an answer goes on from here, also where the range begins inside of a block.
+    if (at === before) throw protocolBreach('a block status that says nothing of the place that was asked for', { offset: start });
   }
   if (waiting) yield waiting;
 }
