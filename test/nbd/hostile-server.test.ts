@@ -3,6 +3,8 @@
 import { afterAll, describe, expect, it } from 'vitest';
 import { listNbdExports } from '../../src/nbd/client/nbd-info.ts';
 import { type NbdReader, openNbdReader } from '../../src/nbd/client/nbd-reader.ts';
+import { BASE_ALLOCATION } from '../../src/nbd/protocol/meta-context.ts';
+import { encodeStatus } from '../../src/nbd/server/reply-writer.ts';
 import { HANDSHAKE_LIES, type Lie, TRANSMISSION_LIES } from './lies.ts';
 import { peerFolder } from './nbd-peers.ts';
 import { openScriptedServer } from './scripted-server.ts';
@@ -42,6 +44,29 @@ describe.each([
     await server.allGone();
     await server.close();
   });
+});
+
+it('tells no flags of a context that it cannot tell as a number', async () => {
+  const day = 'qemu:dirty-bitmap:day';
+  const contexts = [BASE_ALLOCATION, day].map((name, index) => ({ name, id: index + 1 }));
+  const server = await openScriptedServer(scratch(`${number++}`), async (peer) => {
+    await peer.enter({ style: 'extended', contexts });
+    const request = await peer.request();
+    // 2^53, and the bit that means dirty.
+    const dirty = encodeStatus(request, 'extended', { context: 2, descriptors: [{ length: 1 << 20, flags: 2 ** 53 }] }, true);
+    dirty[dirty.length - 1] = 1;
+    peer.send(encodeStatus(request, 'extended', { context: 1, descriptors: [{ length: 1 << 20, flags: 0 }] }, false), dirty);
+  });
+  open = await openNbdReader(server.address, { ...OPTIONS, contexts: [day] });
+  await expect(
+    open
+      .ranges(day, { offset: 0, length: 1 << 20 })
+      [Symbol.asyncIterator]()
+      .next(),
+  ).rejects.toMatchObject({
+    code: 'NBD_PROTOCOL',
+  });
+  await server.close();
 });
 
 it('is lied to in well over sixty ways', () => {

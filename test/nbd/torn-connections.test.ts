@@ -2,6 +2,7 @@
 
 import { connect, createServer, type Server, type Socket } from 'node:net';
 import { afterAll, beforeAll, beforeEach, describe, expect, it } from 'vitest';
+import type { Extent } from '../../src/disk/extent.ts';
 import { type NbdReader, openNbdReader } from '../../src/nbd/client/nbd-reader.ts';
 import { openNbdWriter } from '../../src/nbd/client/nbd-writer.ts';
 import { encodeInfoRequest } from '../../src/nbd/protocol/export-info.ts';
@@ -9,6 +10,7 @@ import { encodeContextQuery } from '../../src/nbd/protocol/meta-context.ts';
 import { encodeOption, OPTION } from '../../src/nbd/protocol/option.ts';
 import { COMMAND, COMMAND_FLAG, encodeRequest } from '../../src/nbd/protocol/request.ts';
 import { type NbdServer, openNbdServer } from '../../src/nbd/server/nbd-server.ts';
+import { encodeStatus } from '../../src/nbd/server/reply-writer.ts';
 import { ChainkeepError, isChainkeepError } from '../../src/plumbing/errors.ts';
 import { peerFolder } from './nbd-peers.ts';
 import { openScriptedServer } from './scripted-server.ts';
@@ -142,6 +144,26 @@ describe('a client whose server ends after each byte', () => {
     expect(connections).toBeLessThan(10);
     await reader.close();
     await breaking.close();
+  });
+
+  it('may come back without extended headers: what is asked then fits the short ones', async () => {
+    const size = 8 * 2 ** 30;
+    const contexts = [{ id: 1, name: 'base:allocation' }];
+    const changing = await openScriptedServer(scratch('changing'), async (peer, number) => {
+      const style = number === 1 ? 'extended' : 'structured';
+      await peer.enter({ style, contexts, size });
+      if (number === 1) await peer.request().then(() => peer.socket.destroy());
+      for (;;) {
+        const request = await peer.request();
+        peer.send(encodeStatus(request, style, { context: 1, descriptors: [{ length: request.length, flags: 3 }] }, true));
+      }
+    });
+    const reader = await openNbdReader(changing.address, { reconnectWithin: 10_000 });
+    const extents: Extent[] = [];
+    for await (const extent of reader.extents({ offset: 0, length: size })) extents.push(extent);
+    expect(extents).toEqual([{ offset: 0, length: size, kind: 'zero' }]);
+    await reader.close();
+    await changing.close();
   });
 
   it('gives a writer no second chance', async () => {

@@ -26,7 +26,6 @@ const LONGEST_PAUSE_MS = 2000;
 export class ConnectionPool {
   readonly facts: ExportFacts;
   readonly contexts: readonly string[];
-  readonly extended: boolean;
   readonly #target: NbdTarget;
   readonly #options: PoolOptions;
   readonly #closing = new AbortController();
@@ -45,7 +44,6 @@ export class ConnectionPool {
   private constructor(target: NbdTarget, options: PoolOptions, first: NbdConnection) {
     this.facts = first.facts;
     this.contexts = first.contexts.map(({ name }) => name);
-    this.extended = first.extended;
     this.#target = target;
     this.#options = options;
     this.#connections = [first];

@@ -18,16 +18,20 @@ const MOST_COMPACT = 2 ** 32 - 65_536;
 export async function* contextRanges(pool: ConnectionPool, context: string, range: ByteRange): AsyncGenerator<ContextRange> {
   const { minimum } = pool.facts.blockSize;
   const end = range.offset + range.length;
+  // Flags that are no safe integer would pass for none wherever a bit of them is asked for.
+  const mostFlags = context === BASE_ALLOCATION ? 0xffff_ffff : Number.MAX_SAFE_INTEGER;
   let waiting: ContextRange | undefined;
   for (let at = range.offset; at < end; ) {
     const start = at - (at % minimum);
     const wanted = Math.ceil(end / minimum) * minimum - start;
-    const length = pool.extended ? wanted : Math.min(wanted, MOST_COMPACT);
     const before = at;
-    const found = await pool.run((connection) => connection.blockStatus(start, length));
+    // A server that comes back may take other headers than before.
+    const found = await pool.run((connection) =>
+      connection.blockStatus(start, connection.extended ? wanted : Math.min(wanted, MOST_COMPACT)),
+    );
     let reached = start;
     for (const descriptor of found.get(context) ?? []) {
-      if (context === BASE_ALLOCATION && descriptor.flags > 0xffff_ffff) throw protocolBreach('base:allocation with more than 32 bits');
+      if (descriptor.flags > mostFlags) throw protocolBreach(`${context} with bits that it cannot have`);
       reached += descriptor.length;
       const stop = Math.min(end, reached);
       if (stop <= at) continue;

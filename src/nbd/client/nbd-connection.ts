@@ -135,10 +135,11 @@ export class NbdConnection {
         return;
       }
       const { request } = answer;
+      const head = encodeRequest(request, this.extended);
       const within = WITHOUT_BYTES.has(request.command) ? Math.max(WORK_WITHIN, this.#answerWithin) : this.#answerWithin;
       this.#inFlight.set(request.cookie, { answer, until: systemClock.monotonic() + within, within, resolve, reject });
       this.#socket.cork();
-      this.#socket.write(encodeRequest(request, this.extended));
+      this.#socket.write(head);
       if (payload) this.#socket.write(payload);
       // Requests that are made at the same moment leave in one packet.
       process.nextTick(() => this.#socket.uncork());

@@ -56,8 +56,9 @@ export interface Request {
   readonly length: number;
 }
 
-/** The head; what follows it is sent behind it. */
+/** The head; what follows it is sent behind it. Throws RangeError for a length that the compact form cannot tell. */
 export function encodeRequest(request: Request, extended: boolean): Buffer {
+  if (!extended && request.length > 0xffff_ffff) throw new RangeError(`a compact request of ${request.length} bytes`);
   const bytes = Buffer.allocUnsafe(extended ? EXTENDED_REQUEST_LENGTH : REQUEST_LENGTH);
   const view = dataView(bytes);
   view.setUint32(0, extended ? EXTENDED_MAGIC : MAGIC);
