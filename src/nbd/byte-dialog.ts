@@ -41,6 +41,18 @@ export class ByteDialog {
     if (!this.#ended) this.#socket.write(bytes);
   }
 
+  /** Resolves when the other side has taken what was sent, but for what fits between: who asks and does not listen is not to fill our memory. */
+  async drained(): Promise<void> {
+    if (this.#ended || !this.#socket.writableNeedDrain) return;
+    await new Promise<void>((resolve) => {
+      const done = (): void => {
+        this.#socket.off('drain', done).off('close', done);
+        resolve();
+      };
+      this.#socket.on('drain', done).on('close', done);
+    });
+  }
+
   /** Stops listening, so that another can. Answers what came in and was not taken. Errors of the socket stay heard, and are nobody's. */
   leave(): Buffer {
     this.#socket.off('end', this.#onEnd);

@@ -3,6 +3,7 @@
 import { connect, type Socket } from 'node:net';
 import { afterEach, describe, expect, it } from 'vitest';
 import { openNbdReader } from '../../src/nbd/client/nbd-reader.ts';
+import { encodeOption, OPTION } from '../../src/nbd/protocol/option.ts';
 import { COMMAND, encodeRequest } from '../../src/nbd/protocol/request.ts';
 import { type NbdServer, type NbdServerLimits, openNbdServer } from '../../src/nbd/server/nbd-server.ts';
 import { peerFolder } from './nbd-peers.ts';
@@ -109,6 +110,30 @@ describe('a client that', () => {
     await client.closed();
     disk.beforeRead = () => undefined;
     await readAll(`nbd+unix:///disk?socket=${path}`, 1);
+  });
+
+  it('asks what there is for ever and never listens is not answered either', async () => {
+    const path = scratch(`${number++}`);
+    let told = 0;
+    const listed = {
+      name: 'disk',
+      disk,
+      get description() {
+        told++;
+        return 'x'.repeat(4000);
+      },
+    };
+    server = await openNbdServer({ listen: { kind: 'unix', path }, exports: [listed], listing: true });
+    const client = await RawClient.open({ kind: 'unix', path });
+    await client.greet();
+    client.socket.pause();
+    client.send(...Array.from({ length: 1000 }, () => encodeOption(OPTION.LIST)));
+    await new Promise((resolve) => setTimeout(resolve, 300));
+    // What the system holds for it, and a little more.
+    expect(told).toBeLessThan(400);
+    client.socket.removeAllListeners('data').resume();
+    await expect.poll(() => told, { timeout: 10_000 }).toBeGreaterThan(1000);
+    client.close();
   });
 
   it('asks for much at a time and listens gets all of it', async () => {

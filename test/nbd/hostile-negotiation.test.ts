@@ -8,7 +8,7 @@ import { encodeOption, OPTION } from '../../src/nbd/protocol/option.ts';
 import { REPLY } from '../../src/nbd/protocol/option-reply.ts';
 import { COMMAND } from '../../src/nbd/protocol/request.ts';
 import { hostileScene, SIZE } from './hostile-scene.ts';
-import type { RawClient } from './raw-client.ts';
+import { RawClient } from './raw-client.ts';
 import { memoryDisk } from './served-disk.ts';
 
 const scene = hostileScene();
@@ -162,6 +162,13 @@ describe('lets a client', () => {
     await scene.client.greet();
     expect((await scene.client.ask(OPTION.ABORT)).kind).toBe(REPLY.ACK);
     await scene.client.closed();
+  });
+
+  it('leave politely and stay: it is sent away', async () => {
+    const client = await RawClient.open(scene.server.address, true);
+    await client.greet();
+    expect((await client.ask(OPTION.ABORT)).kind).toBe(REPLY.ACK);
+    await client.deaf();
   });
 
   it.each([

@@ -4,10 +4,12 @@ import { afterAll, describe, expect, it } from 'vitest';
 import { listNbdExports } from '../../src/nbd/client/nbd-info.ts';
 import { type NbdReader, openNbdReader } from '../../src/nbd/client/nbd-reader.ts';
 import { BASE_ALLOCATION } from '../../src/nbd/protocol/meta-context.ts';
+import { OPTION } from '../../src/nbd/protocol/option.ts';
+import { encodeOptionReply, REPLY } from '../../src/nbd/protocol/option-reply.ts';
 import { encodeStatus } from '../../src/nbd/server/reply-writer.ts';
 import { HANDSHAKE_LIES, type Lie, TRANSMISSION_LIES } from './lies.ts';
 import { peerFolder } from './nbd-peers.ts';
-import { openScriptedServer } from './scripted-server.ts';
+import { openScriptedServer, type ScriptedPeer } from './scripted-server.ts';
 
 const scratch = peerFolder();
 const OPTIONS = { connectWithin: 500, answerWithin: 400, reconnectWithin: 0 };
@@ -44,6 +46,24 @@ describe.each([
     await server.allGone();
     await server.close();
   });
+});
+
+it('that does not close its side is left all the same', async () => {
+  const left = Promise.withResolvers<void>();
+  const script = async (peer: ScriptedPeer): Promise<void> => {
+    await peer.greet();
+    await peer.optionsUntil(OPTION.LIST, { style: 'simple' });
+    peer.send(encodeOptionReply(OPTION.LIST, REPLY.ACK));
+    peer.socket.once('error', () => left.resolve());
+    while (!peer.socket.destroyed) {
+      await new Promise((resolve) => setTimeout(resolve, 20));
+      peer.send(Buffer.alloc(1));
+    }
+  };
+  const server = await openScriptedServer(scratch(`${number++}`), script, true);
+  expect(await listNbdExports(server.address.replace('disk', ''), OPTIONS)).toEqual([]);
+  await left.promise;
+  await server.close();
 });
 
 it('tells no flags of a context that it cannot tell as a number', async () => {

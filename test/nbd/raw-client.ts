@@ -38,8 +38,10 @@ export class RawClient {
     this.#dialog = new ByteDialog(socket);
   }
 
-  static async open(address: ListenAddress): Promise<RawClient> {
-    const socket = address.kind === 'unix' ? connect({ path: address.path }) : connect({ host: address.host, port: address.port });
+  /** `allowHalfOpen`: its side stays open when the server has ended. */
+  static async open(address: ListenAddress, allowHalfOpen = false): Promise<RawClient> {
+    const place = address.kind === 'unix' ? { path: address.path } : { host: address.host, port: address.port };
+    const socket = connect({ ...place, allowHalfOpen });
     const client = new RawClient(socket);
     await new Promise<void>((resolve, reject) => {
       socket.once('connect', resolve);
@@ -125,6 +127,18 @@ export class RawClient {
       this.socket.once('end', () => resolve());
       this.socket.once('close', () => resolve());
     });
+  }
+
+  /** Resolves when the server does not even listen any more. */
+  async deaf(): Promise<void> {
+    let gone = false;
+    this.socket.on('error', () => {
+      gone = true;
+    });
+    while (!gone) {
+      this.send(Buffer.alloc(1));
+      await new Promise((resolve) => setTimeout(resolve, 20));
+    }
   }
 
   close(): void {

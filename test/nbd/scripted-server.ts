@@ -103,10 +103,11 @@ export interface ScriptedServer {
 export async function openScriptedServer(
   path: string,
   script: (peer: ScriptedPeer, number: number) => Promise<void>,
+  allowHalfOpen = false,
 ): Promise<ScriptedServer> {
   const sockets = new Set<Socket>();
   const gone: Promise<void>[] = [];
-  const server = createServer((socket) => {
+  const server = createServer({ allowHalfOpen }, (socket) => {
     sockets.add(socket);
     socket.on('error', () => undefined);
     const peer = new ScriptedPeer(socket);

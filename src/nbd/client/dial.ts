@@ -5,20 +5,16 @@ import { connect, isIP, type Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type ConnectionOptions, connect as connectTls } from 'node:tls';
 import { ChainkeepError, systemCode } from '../../plumbing/errors.ts';
+import { KEEP_ALIVE } from '../keep-alive.ts';
 import { PSK_CIPHERS } from '../psk-ciphers.ts';
 import type { NbdPlace } from './address.ts';
 import type { TlsCredentials } from './tls-credentials.ts';
-
-/** Milliseconds of silence after which the system asks whether the machine over there still lives: a flush may be silent for long. */
-const PROBE_AFTER = 60_000;
 
 /** Rejects with CONNECTION_FAILED; when `signal` fires the socket is gone, also later on. */
 export function dial(place: NbdPlace, signal: AbortSignal): Promise<Socket> {
   return new Promise((resolve, reject) => {
     const socket =
-      place.kind === 'tcp'
-        ? connect({ host: place.host, port: place.port, noDelay: true, keepAlive: true, keepAliveInitialDelay: PROBE_AFTER })
-        : connect({ path: place.path });
+      place.kind === 'tcp' ? connect({ host: place.host, port: place.port, noDelay: true, ...KEEP_ALIVE }) : connect({ path: place.path });
     const onAbort = (): void => {
       socket.destroy();
       reject(signal.reason);

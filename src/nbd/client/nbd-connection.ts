@@ -3,9 +3,10 @@
 
 import type { Duplex } from 'node:stream';
 import { systemClock } from '../../plumbing/clock.ts';
-import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
+import { ChainkeepError } from '../../plumbing/errors.ts';
 import { connectionClosed } from '../byte-dialog.ts';
 import { ByteFeed } from '../byte-feed.ts';
+import { endSoftly } from '../end-softly.ts';
 import type { BlockStatus } from '../protocol/block-status.ts';
 import { errorName, NBD_ERROR, type NbdErrorName } from '../protocol/error-number.ts';
 import type { MetaContext } from '../protocol/meta-context.ts';
@@ -188,7 +189,7 @@ export class NbdConnection {
 
   #disconnect(): void {
     this.#socket.write(encodeRequest({ command: COMMAND.DISC, flags: 0, cookie: 0n, offset: 0, length: 0 }, this.extended));
-    this.#socket.end();
+    endSoftly(this.#socket);
   }
 
   #end(error: unknown): void {
@@ -197,9 +198,8 @@ export class NbdConnection {
     this.#stopWatching();
     // From here on nothing is written to any buffer that was given to a request.
     this.#feed.detach();
-    if (isChainkeepError(error, 'CANCELLED') || this.#leaving) setTimeout(() => this.#socket.destroy(), LEAVE_MS).unref();
-    else this.#socket.destroy();
-    this.#socket.resume();
+    // Where we have said goodbye, the server may still hear it.
+    if (!this.#socket.writableEnded) this.#socket.destroy();
     const waiting = [...this.#inFlight.values()];
     this.#inFlight.clear();
     for (const { reject } of waiting) reject(error);
@@ -209,9 +209,6 @@ export class NbdConnection {
 /** The work of these is over there, and can be all that was written since the last flush. */
 const WITHOUT_BYTES: ReadonlySet<number> = new Set([COMMAND.FLUSH, COMMAND.TRIM, COMMAND.WRITE_ZEROES]);
 const WORK_WITHIN = 30 * 60_000;
-
-/** How long the server has to close a connection that we have ended. */
-const LEAVE_MS = 1000;
 
 function shuttingDown(): ChainkeepError {
   return new ChainkeepError('CONNECTION_FAILED', 'the NBD server is shutting down', {

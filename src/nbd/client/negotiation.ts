@@ -3,6 +3,7 @@
 
 import type { Duplex } from 'node:stream';
 import { ChainkeepError } from '../../plumbing/errors.ts';
+import { endSoftly } from '../end-softly.ts';
 import { protocolBreach } from '../protocol/breach.ts';
 import { type BlockSize, blockSizeFault, DEFAULT_BLOCK_SIZE, encodeInfoRequest, INFO, parseExportInfo } from '../protocol/export-info.ts';
 import {
@@ -146,7 +147,7 @@ export class Negotiation {
   /** The polite end, without waiting for the answer. */
   abort(): void {
     this.#dialog.send(encodeOption(OPTION.ABORT));
-    this.#socket.end();
+    endSoftly(this.#socket);
   }
 }
 

@@ -4,6 +4,7 @@
 import type { Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { ByteDialog } from '../byte-dialog.ts';
+import { endSoftly } from '../end-softly.ts';
 import { protocolBreach } from '../protocol/breach.ts';
 import { DEFAULT_MOST_PAYLOAD, type ExportInfo, encodeExportInfo, INFO, parseInfoRequest } from '../protocol/export-info.ts';
 import { CLIENT_FLAGS_LENGTH, encodeExportAnswer, encodeGreeting, HANDSHAKE_FLAG, parseClientFlags } from '../protocol/handshake.ts';
@@ -62,11 +63,12 @@ export class ClientNegotiation {
     this.#fixed = (flags & HANDSHAKE_FLAG.FIXED_NEWSTYLE) !== 0;
     this.#zeros = (flags & HANDSHAKE_FLAG.NO_ZEROES) === 0;
     for (let count = 0; count < MOST_OPTIONS; count++) {
+      await this.#dialog.drained();
       const { option, length } = parseOptionHead(await this.#dialog.take(OPTION_HEAD_LENGTH));
       const data = await this.#dialog.take(length);
       if (option === OPTION.ABORT) {
         this.#reply(option, REPLY.ACK);
-        this.#socket.end();
+        endSoftly(this.#socket);
         return undefined;
       }
       const agreement = await this.#answer(option, data);

@@ -3,6 +3,7 @@
 
 import { createServer, type Server, type Socket } from 'node:net';
 import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
+import { KEEP_ALIVE } from '../keep-alive.ts';
 import { isText } from '../protocol/text.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { ClientCount, type ClientLimits, type CountedClient } from './client-count.ts';
@@ -61,7 +62,7 @@ export async function openNbdServer(options: NbdServerOptions): Promise<NbdServe
       advice: 'set up TLS, listen at 127.0.0.1 or a unix socket, or say that plaintext is wanted',
     });
   }
-  const server = createServer({ noDelay: true, allowHalfOpen: true });
+  const server = createServer({ noDelay: true, allowHalfOpen: true, ...KEEP_ALIVE });
   const listening = new ListeningServer(server, options);
   listening.address = await beginListening(server, listen);
   return listening;

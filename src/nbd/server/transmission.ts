@@ -2,6 +2,7 @@
 // What a client may have going at a time is bounded in number and in bytes; more is not read from its socket.
 
 import { ByteFeed } from '../byte-feed.ts';
+import { endSoftly } from '../end-softly.ts';
 import { protocolBreach } from '../protocol/breach.ts';
 import { errorNumberOf, NBD_ERROR } from '../protocol/error-number.ts';
 import { DEFAULT_MOST_PAYLOAD } from '../protocol/export-info.ts';
@@ -28,8 +29,6 @@ import { SendQueue } from './send-queue.ts';
 const MOST_IN_FLIGHT = 16;
 /** Bytes of one client's requests in memory at a time; one request may always go on. */
 const MOST_BYTES = 8 * 1024 ** 2;
-/** How long a client has to close its side after its goodbye. */
-const CLOSE_MS = 1000;
 
 export interface TransmissionSetup {
   readonly agreement: Agreement;
@@ -207,10 +206,8 @@ export class Transmission {
     this.#ended = true;
     this.#idle.resolve();
     this.#feed.detach();
-    const { socket } = this.#agreement;
-    // All replies are with the system; a client that does not close its side need not be waited for.
-    socket.end(() => setTimeout(() => socket.destroy(), CLOSE_MS).unref());
-    socket.resume();
+    // All replies are with the system.
+    endSoftly(this.#agreement.socket);
   }
 
   #end(error?: unknown): void {
