@@ -230,6 +230,13 @@ describe('a place', () => {
     await readAll(`nbd+unix:///disk?socket=${path}`, 1);
   });
 
+  it('of an export takes no sizes of blocks that clients would refuse', async () => {
+    await serve();
+    for (const preferredBlock of [0, 256, 1000, 65_537])
+      expect(() => server?.addExport({ name: 'odd', disk, preferredBlock })).toThrow(expect.objectContaining({ code: 'CONFIG_INVALID' }));
+    server?.addExport({ name: 'odd', disk, preferredBlock: 512 });
+  });
+
   it('that others can reach needs TLS', async () => {
     await expect(openNbdServer({ listen: { kind: 'tcp', host: '0.0.0.0', port: 0 } })).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
     server = await openNbdServer({ listen: { kind: 'tcp', host: '127.0.0.1', port: 0 }, exports: [{ name: 'disk', disk }] });

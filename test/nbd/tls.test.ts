@@ -1,5 +1,6 @@
 // TLS on both sides, with our own and with the others': who cannot prove who he is gets nothing, and nothing falls back to plain bytes.
 
+import { writeFileSync } from 'node:fs';
 import { connect } from 'node:net';
 import { join } from 'node:path';
 import { connect as connectTls, getCACertificates, setDefaultCACertificates } from 'node:tls';
@@ -9,12 +10,13 @@ import { openNbdReader } from '../../src/nbd/client/nbd-reader.ts';
 import { encodeInfoRequest } from '../../src/nbd/protocol/export-info.ts';
 import { encodeContextQuery } from '../../src/nbd/protocol/meta-context.ts';
 import { encodeOption, OPTION } from '../../src/nbd/protocol/option.ts';
-import { REPLY } from '../../src/nbd/protocol/option-reply.ts';
+import { encodeOptionReply, REPLY } from '../../src/nbd/protocol/option-reply.ts';
 import { type NbdServer, openNbdServer } from '../../src/nbd/server/nbd-server.ts';
 import type { ServerTls } from '../../src/nbd/server/server-tls.ts';
 import { Secret } from '../../src/plumbing/secret.ts';
 import { peerFolder, runTool, startServer } from './nbd-peers.ts';
 import { RawClient } from './raw-client.ts';
+import { openScriptedServer } from './scripted-server.ts';
 import { memoryDisk } from './served-disk.ts';
 import { makeTlsMaterial } from './tls-material.ts';
 
@@ -106,6 +108,37 @@ describe('our client at our server', () => {
     const credentials = { kind: 'x509', ca: tls.read('ca-cert.pem') } as const;
     const attempt = openNbdReader(address('closed', ''), { tls: credentials, reconnectWithin: 0, connectWithin: 10_000 });
     await expect(attempt).rejects.toMatchObject({ code: 'CONNECTION_FAILED' });
+  });
+});
+
+describe('a key', () => {
+  it.each(['abracadabra, a long pass phrase', 'ab', '8d1f2a3b4c5d6e7f8091a2b3c4d5e6f', ''])(
+    "that is no key is refused, not cut to what can be read of it: '%s'",
+    async (text) => {
+      const key = new Secret(text);
+      await expect(serve('never', { kind: 'psk', keys: new Map([['alice', key]]) })).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
+      const credentials = { kind: 'psk', identity: 'alice', key } as const;
+      await expect(openNbdReader(address('psk', ''), { tls: credentials })).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
+      const file = scratch('short.psk');
+      writeFileSync(file, `alice:${text}\n`);
+      await expect(readNbdInfo(address('psk', `&tls-psk-file=${file}`))).rejects.toMatchObject({ code: 'CONFIG_INVALID' });
+    },
+  );
+});
+
+describe('a server that goes away in the middle of the handshake', () => {
+  it('may be asked again, one that cannot be trusted may not', async () => {
+    const leaving = await openScriptedServer(scratch('leaving'), async (peer) => {
+      await peer.greet();
+      await peer.option();
+      peer.send(encodeOptionReply(OPTION.STARTTLS, REPLY.ACK));
+      await peer.take(1);
+      peer.socket.destroy();
+    });
+    const place = leaving.address.replace('nbd+', 'nbds+') + certificates;
+    await expect(readNbdInfo(place)).rejects.toMatchObject({ code: 'CONNECTION_FAILED', retryable: true });
+    await leaving.close();
+    await expect(reads(address('open', ''))).rejects.toMatchObject({ code: 'CONNECTION_FAILED', retryable: false });
   });
 });
 

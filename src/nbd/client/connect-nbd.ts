@@ -1,6 +1,7 @@
 // From an address to a negotiated socket, within a time limit: the one place that puts dialling, TLS and negotiation together.
 
 import { ChainkeepError, throwIfCancelled } from '../../plumbing/errors.ts';
+import { pskBytes } from '../psk.ts';
 import { describeAddress, type NbdAddress, parseNbdAddress } from './address.ts';
 import { dial, type TlsWish } from './dial.ts';
 import { NbdConnection } from './nbd-connection.ts';
@@ -8,7 +9,7 @@ import { type HeaderStyle, Negotiation } from './negotiation.ts';
 import { readTlsCredentials, type TlsCredentials } from './tls-credentials.ts';
 
 export interface ConnectOptions {
-  /** For `nbds` addresses; else what the address names, else the certificates this machine trusts. */
+  /** For `nbds` addresses; else what the address names, else a certificate of an authority that Node.js comes with. */
   readonly tls?: TlsCredentials;
   /** Milliseconds until an export must be open; 30 000 if left out. */
   readonly connectWithin?: number;
@@ -40,6 +41,7 @@ export async function resolveTarget(text: string, options: ConnectOptions): Prom
     return { address, shown, options };
   }
   const credentials = options.tls ?? (await readTlsCredentials(tls));
+  if (credentials.kind === 'psk') pskBytes(credentials.key);
   const hostname = tls.hostname ?? (place.kind === 'tcp' ? place.host : 'localhost');
   return { address, shown, options, tls: { credentials, hostname } };
 }

@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream';
 import { type ConnectionOptions, connect as connectTls } from 'node:tls';
 import { ChainkeepError, systemCode } from '../../plumbing/errors.ts';
 import { KEEP_ALIVE } from '../keep-alive.ts';
-import { PSK_CIPHERS } from '../psk-ciphers.ts';
+import { PSK_CIPHERS, pskBytes } from '../psk.ts';
 import type { NbdPlace } from './address.ts';
 import type { TlsCredentials } from './tls-credentials.ts';
 
@@ -58,10 +58,11 @@ function credentialOptions(credentials: TlsCredentials): ConnectionOptions {
     const { ca, certificate, key } = credentials;
     return { rejectUnauthorized: true, ...(ca && { ca }), ...(certificate && key && { cert: certificate, key: key.reveal() }) };
   }
-  const { identity, key } = credentials;
+  const { identity } = credentials;
+  const psk = pskBytes(credentials.key);
   return {
     ciphers: PSK_CIPHERS,
-    pskCallback: () => ({ identity, psk: Buffer.from(key.reveal(), 'hex') }),
+    pskCallback: () => ({ identity, psk }),
     // A server may pass over the key and show a certificate instead (TLS 1.3). The key alone is proof: no CA counts, and no name.
     ca: [],
     checkServerIdentity: (_host, shown) => (Object.keys(shown).length > 0 ? new Error('it showed a certificate, not the key') : undefined),
@@ -79,9 +80,12 @@ function unreachable(place: NbdPlace, cause: unknown): ChainkeepError {
 }
 
 function tlsFailed(cause: unknown): ChainkeepError {
-  const why = cause instanceof Error ? `: ${systemCode(cause) ?? cause.message}` : ': the server ended it';
+  const code = systemCode(cause);
+  const why = cause instanceof Error ? `: ${code ?? cause.message}` : ': the server ended it';
   return new ChainkeepError('CONNECTION_FAILED', `no secure connection to the NBD server${why}`, {
     advice: 'check the certificates of both sides, the host name in that of the server (tls-hostname), or the key and user name',
+    // It is gone, as when it is started anew: nothing is said of whether it can be trusted.
+    retryable: cause === undefined || code === 'ECONNRESET',
     cause,
   });
 }

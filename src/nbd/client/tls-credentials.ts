@@ -10,12 +10,17 @@ import type { AddressTls } from './address.ts';
 export type TlsCredentials =
   | {
       readonly kind: 'x509';
-      /** PEM; without it, the certificates this machine trusts. */
+      /** PEM; without it, the authorities that Node.js comes with and those in NODE_EXTRA_CA_CERTS. */
       readonly ca?: Buffer;
       readonly certificate?: Buffer;
       readonly key?: Secret;
     }
-  | { readonly kind: 'psk'; readonly identity: string; readonly key: Secret };
+  | {
+      readonly kind: 'psk';
+      readonly identity: string;
+      /** 16 bytes or more in hexadecimal digits. */
+      readonly key: Secret;
+    };
 
 /** Throws CONFIG_INVALID where a file is missing or is not what it should be. */
 export async function readTlsCredentials(tls: AddressTls): Promise<TlsCredentials> {
@@ -38,9 +43,8 @@ export async function readTlsCredentials(tls: AddressTls): Promise<TlsCredential
 async function readPsk(path: string, username: string | undefined): Promise<{ readonly identity: string; readonly key: Secret }> {
   const lines = (await readRequired(path)).toString('utf8').split('\n');
   for (const line of lines) {
-    const [, identity = '', key = ''] = /^([^:]+):([0-9a-fA-F]+)\s*$/.exec(line) ?? [];
-    if (identity !== '' && key.length % 2 === 0 && (username === undefined || username === identity))
-      return { identity, key: new Secret(key) };
+    const [, identity = '', key = ''] = /^([^:]+):(.*?)\s*$/.exec(line) ?? [];
+    if (identity !== '' && (username === undefined || username === identity)) return { identity, key: new Secret(key) };
   }
   throw invalid(`${path} has no line username:key${username === undefined ? '' : ' for the user name of the address'}`);
 }

@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream';
 import { ByteDialog } from '../byte-dialog.ts';
 import { endSoftly } from '../end-softly.ts';
 import { protocolBreach } from '../protocol/breach.ts';
-import { DEFAULT_MOST_PAYLOAD, type ExportInfo, encodeExportInfo, INFO, parseInfoRequest } from '../protocol/export-info.ts';
+import { type ExportInfo, encodeExportInfo, INFO, parseInfoRequest } from '../protocol/export-info.ts';
 import { CLIENT_FLAGS_LENGTH, encodeExportAnswer, encodeGreeting, HANDSHAKE_FLAG, parseClientFlags } from '../protocol/handshake.ts';
 import { encodeMetaContext, parseContextQuery } from '../protocol/meta-context.ts';
 import { OPTION, OPTION_HEAD_LENGTH, parseOptionHead } from '../protocol/option.ts';
@@ -14,7 +14,7 @@ import { encodeListedExport, encodeOptionReply, REPLY } from '../protocol/option
 import { parseText } from '../protocol/text.ts';
 import { type ChosenContext, listContexts, selectContexts } from './export-contexts.ts';
 import { transmissionFlags } from './judge-request.ts';
-import type { NbdExport } from './nbd-export.ts';
+import { blockSizeOf, type NbdExport } from './nbd-export.ts';
 import { acceptTls, type ServerTls } from './server-tls.ts';
 
 export interface NegotiationPolicy {
@@ -174,12 +174,11 @@ export class ClientNegotiation {
   }
 
   #infos(served: NbdExport, wanted: readonly number[]): ExportInfo[] {
-    const { disk, name, description, preferredBlock = 65_536 } = served;
+    const { disk, name, description } = served;
     const infos: ExportInfo[] = [{ info: INFO.EXPORT, size: disk.size, flags: transmissionFlags(served, this.#headers) }];
     if (wanted.includes(INFO.NAME)) infos.push({ info: INFO.NAME, name });
     if (wanted.includes(INFO.DESCRIPTION) && description !== undefined) infos.push({ info: INFO.DESCRIPTION, description });
-    if (wanted.includes(INFO.BLOCK_SIZE))
-      infos.push({ info: INFO.BLOCK_SIZE, blockSize: { minimum: 1, preferred: preferredBlock, maximum: DEFAULT_MOST_PAYLOAD } });
+    if (wanted.includes(INFO.BLOCK_SIZE)) infos.push({ info: INFO.BLOCK_SIZE, blockSize: blockSizeOf(served) });
     return infos;
   }
 

@@ -2,6 +2,7 @@
 
 import type { DiskReader } from '../../disk/disk-reader.ts';
 import type { ByteRange } from '../../disk/extent.ts';
+import { type BlockSize, DEFAULT_MOST_PAYLOAD } from '../protocol/export-info.ts';
 
 /** How a disk that is served can be changed. Ranges lie inside of the disk; they may be of any offset and length. */
 export interface DiskChanges {
@@ -35,4 +36,9 @@ export interface NbdExport {
   readonly contexts?: readonly ServedContext[];
   /** Bytes, a power of 2 from 512 on: what requests should be multiples of; 65 536 if left out. */
   readonly preferredBlock?: number;
+}
+
+/** What clients are told to keep to. */
+export function blockSizeOf({ preferredBlock = 65_536 }: NbdExport): BlockSize {
+  return { minimum: 1, preferred: preferredBlock, maximum: DEFAULT_MOST_PAYLOAD };
 }

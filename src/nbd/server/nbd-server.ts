@@ -4,13 +4,14 @@
 import { createServer, type Server, type Socket } from 'node:net';
 import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
 import { KEEP_ALIVE } from '../keep-alive.ts';
+import { blockSizeFault } from '../protocol/export-info.ts';
 import { isText } from '../protocol/text.ts';
 import { BufferPool } from './buffer-pool.ts';
 import { ClientCount, type ClientLimits, type CountedClient } from './client-count.ts';
 import { type Agreement, ClientNegotiation } from './client-negotiation.ts';
 import { beginListening, describeListen, isLocal, type ListenAddress } from './listen-address.ts';
-import type { NbdExport } from './nbd-export.ts';
-import type { ServerTls } from './server-tls.ts';
+import { blockSizeOf, type NbdExport } from './nbd-export.ts';
+import { checkServerTls, type ServerTls } from './server-tls.ts';
 import { Transmission } from './transmission.ts';
 
 export interface NbdServerOptions {
@@ -30,7 +31,7 @@ export interface NbdServerOptions {
 export interface NbdServerLimits extends ClientLimits {
   /** Milliseconds for the negotiation, TLS included. */
   readonly negotiateWithin: number;
-  /** Milliseconds without taking a byte of its replies after which a client is cut off. */
+  /** Milliseconds a client has to take what waits for it up to the end of one message, or of 1 MiB of a long one; then it is cut off. */
   readonly slowLimit: number;
 }
 
@@ -43,7 +44,7 @@ const CLOSE_WITHIN = 5000;
 export interface NbdServer {
   /** With the port that was found. */
   readonly address: ListenAddress;
-  /** Throws CONFIG_INVALID for a name that is taken or none. */
+  /** Throws CONFIG_INVALID for a name that is taken or none, and for a size of blocks that cannot be. */
   addExport(served: NbdExport): void;
   /**
    * Nothing is at work on its disk when it resolves, also nothing of a client that has left: the disk may be closed then. Requests that came before are
@@ -62,6 +63,7 @@ export async function openNbdServer(options: NbdServerOptions): Promise<NbdServe
       advice: 'set up TLS, listen at 127.0.0.1 or a unix socket, or say that plaintext is wanted',
     });
   }
+  if (tls) checkServerTls(tls);
   const server = createServer({ noDelay: true, allowHalfOpen: true, ...KEEP_ALIVE });
   const listening = new ListeningServer(server, options);
   listening.address = await beginListening(server, listen);
@@ -98,6 +100,8 @@ class ListeningServer implements NbdServer {
   }
 
   addExport(served: NbdExport): void {
+    const fault = blockSizeFault(blockSizeOf(served));
+    if (fault !== undefined) throw new ChainkeepError('CONFIG_INVALID', `the export tells sizes of blocks that cannot be: ${fault}`);
     if (!isText(served.name) || (served.description !== undefined && !isText(served.description)))
       throw new ChainkeepError('CONFIG_INVALID', 'the name or description of an export holds a NUL or is longer than 4096 bytes');
     if (this.#exports.has(served.name)) throw new ChainkeepError('CONFIG_INVALID', 'the server has an export of this name already');

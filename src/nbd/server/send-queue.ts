@@ -15,7 +15,7 @@ export class SendQueue {
 
   constructor(socket: Duplex, slowLimit: number) {
     this.#socket = socket;
-    this.#watchdog = new Watchdog(slowLimit, () => socket.destroy(new Error(`the client took nothing for ${slowLimit} ms`)));
+    this.#watchdog = new Watchdog(slowLimit, () => socket.destroy(new Error(`the client took no message for ${slowLimit} ms`)));
     socket.on('close', () => this.#watchdog.stop());
   }
 

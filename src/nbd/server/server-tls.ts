@@ -6,7 +6,7 @@ import type { Duplex } from 'node:stream';
 import { createServer, type TlsOptions } from 'node:tls';
 import { ChainkeepError } from '../../plumbing/errors.ts';
 import type { Secret } from '../../plumbing/secret.ts';
-import { PSK_CIPHERS } from '../psk-ciphers.ts';
+import { PSK_CIPHERS, pskBytes } from '../psk.ts';
 
 export type ServerTls =
   | {
@@ -19,9 +19,14 @@ export type ServerTls =
     }
   | {
       readonly kind: 'psk';
-      /** Keys in hexadecimal digits, by user name. */
+      /** Keys of 16 bytes or more in hexadecimal digits, by user name. */
       readonly keys: ReadonlyMap<string, Secret>;
     };
+
+/** Throws CONFIG_INVALID for a key that is none. */
+export function checkServerTls(tls: ServerTls): void {
+  if (tls.kind === 'psk') for (const key of tls.keys.values()) pskBytes(key);
+}
 
 /** The secure stream over `socket`, once the client has proved what it must. Rejects with CONNECTION_FAILED; the socket is closed then. */
 export function acceptTls(socket: Socket, tls: ServerTls): Promise<Duplex> {
@@ -45,13 +50,8 @@ export function acceptTls(socket: Socket, tls: ServerTls): Promise<Duplex> {
 
 function options(tls: ServerTls): TlsOptions {
   if (tls.kind === 'psk') {
-    return {
-      ciphers: PSK_CIPHERS,
-      pskCallback: (_socket, identity) => {
-        const key = tls.keys.get(identity);
-        return key ? Buffer.from(key.reveal(), 'hex') : null;
-      },
-    };
+    const keys = new Map([...tls.keys].map(([identity, key]) => [identity, pskBytes(key)]));
+    return { ciphers: PSK_CIPHERS, pskCallback: (_socket, identity) => keys.get(identity) ?? null };
   }
   const { certificate, key, clientCa } = tls;
   const clients = clientCa ? { ca: clientCa, requestCert: true, rejectUnauthorized: true } : {};

@@ -33,7 +33,7 @@ const MOST_BYTES = 8 * 1024 ** 2;
 export interface TransmissionSetup {
   readonly agreement: Agreement;
   readonly pool: BufferPool;
-  /** Milliseconds without taking a byte after which a client is cut off. */
+  /** Milliseconds without taking a whole message after which a client is cut off. */
   readonly slowLimit: number;
   readonly onProblem: (error: unknown) => void;
 }
