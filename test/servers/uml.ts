@@ -65,9 +65,9 @@ export async function runInGuest({ shares, tests, limitMs }: GuestOptions): Prom
         env: { PATH: process.env.PATH, TMPDIR: '/dev/shm', ...(preload && { LD_PRELOAD: preload }) },
       },
     );
-    const timer = setTimeout(() => process.kill(-(guest.pid ?? 0), 'SIGKILL'), limitMs);
-    await once(guest, 'exit');
-    clearTimeout(timer);
+    // One that could not be started has no group: to kill group 0 would be to kill our own.
+    const timer = setTimeout(() => guest.pid !== undefined && process.kill(-guest.pid, 'SIGKILL'), limitMs);
+    await once(guest, 'exit').finally(() => clearTimeout(timer));
     return readRun(out);
   } finally {
     rmSync(out, { recursive: true, force: true });
