@@ -1,4 +1,4 @@
-// `npm run bench:nbd [-- --data 1500M --runs 5 --folder DIR]`: how fast exports are served and read, beside qemu-nbd with the same files.
+// `npm run bench:nbd [-- --data MIB --runs 5 --folder DIR]`: how fast exports are served and read, beside qemu-nbd with the same files.
 // Goals: `nbdcopy --requests=64 EXPORT null:` at least as fast as from qemu-nbd; memory of the server under 400 MiB with 16 clients.
 // Nothing fails on time: it prints ratios of medians of one run, both sides by turns.
 

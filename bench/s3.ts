@@ -1,5 +1,5 @@
 // `npm run bench:s3`: what a repository in a bucket costs, against the vendor's own client, on a Ceph gateway started for it (or CHAINKEEP_TEST_S3_URL).
-// Options: --data 512M --runs 3 --backups 200 --only upload,download,open,memory,quick. Nothing fails on time: it prints ratios.
+// Options: --data 512 (MiB) --runs 3 --backups 200 --only upload,download,open,memory,quick. Nothing fails on time: it prints ratios.
 
 import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
