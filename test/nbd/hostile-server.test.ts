@@ -25,7 +25,6 @@ async function perform({ act, tls }: Lie, address: string): Promise<void> {
     return;
   }
   open = await openNbdReader(place, OPTIONS);
-  // What was in the buffer before says whether something was taken for data.
   if (act === 'read') await open.read(Buffer.alloc(4096), 8192);
   if (act === 'status') for await (const extent of open.extents({ offset: 0, length: 1 << 20 })) expect(extent.length).toBeGreaterThan(0);
 }
