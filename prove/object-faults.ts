@@ -34,19 +34,16 @@ interface Attacked {
 }
 
 async function withServers(use: (servers: readonly Attacked[]) => Promise<void>): Promise<void> {
+  await using opened = new AsyncDisposableStack();
   const servers: Attacked[] = [];
-  try {
-    for (const start of SERVERS) {
-      const server = await start();
-      servers.push({ server, proxy: await FaultProxy.open(server.upstream, server.errors) });
-    }
-    await use(servers);
-  } finally {
-    for (const { server, proxy } of servers) {
-      await proxy.close();
-      await server.stop();
-    }
+  for (const start of SERVERS) {
+    const server = await start();
+    opened.defer(() => server.stop());
+    const proxy = await FaultProxy.open(server.upstream, server.errors);
+    opened.defer(() => proxy.close());
+    servers.push({ server, proxy });
   }
+  await use(servers);
 }
 
 async function runCases(trial: Trial, servers: readonly Attacked[], folder: string): Promise<void> {

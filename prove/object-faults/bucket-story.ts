@@ -74,7 +74,7 @@ class Story implements BucketStory {
       this.#halfDeleted.add(id);
       await this.#app.deleteBackup(id, { dry_run: false }, {});
       if (!failedBefore) this.#halfDeleted.delete(id);
-    }
+    } else if (!failedBefore) throw new Error(`LOST: ${id} is not in the list, and nobody has deleted it`);
     this.#kept.delete(id);
   }
 
