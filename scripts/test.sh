@@ -25,10 +25,12 @@ install_packages() {
   log=$(mktemp)
   # Servers are installed for the tests to start; the system is to start none of them.
   policy=/usr/sbin/policy-rc.d
-  [ -e "$policy" ] && policy=
+  mark='# of the tests of chainkeep'
+  # What a run left that was killed is ours, too; another belongs to the administrator.
+  [ -e "$policy" ] && ! grep -qxF "$mark" "$policy" && policy=
   # Also when it is interrupted: this system is not to be left without its servers.
   [ -z "$policy" ] || { trap 'rm -f "$policy"' EXIT && trap 'exit 130' HUP INT TERM; }
-  [ -z "$policy" ] || { printf '#!/bin/sh\nexit 101\n' >"$policy" && chmod 755 "$policy"; }
+  [ -z "$policy" ] || { printf '#!/bin/sh\n%s\nexit 101\n' "$mark" >"$policy" && chmod 755 "$policy"; }
   # Package lists are fetched only when the installation does not work without.
   apt-get install -o DPkg::Lock::Timeout=120 -y --no-install-recommends $packages >"$log" 2>&1 </dev/null ||
     { apt-get update && apt-get install -o DPkg::Lock::Timeout=120 -y --no-install-recommends $packages; } >"$log" 2>&1 </dev/null ||
