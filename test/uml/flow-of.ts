@@ -148,7 +148,6 @@ export function longFlowOf(name: string, share: Share): void {
     // Now it mounts it itself, there, and unmounts it.
     await user.verifyAll('share');
     expect(mountedAt(share.source)).toEqual([]);
-    await user.json('repo', 'update', 'share', '--set', `system_mount=nothing ${share.source}`).catch(() => undefined);
     await user.refused('REPOSITORY_OFFLINE', 'repo', 'update', 'share', '--set', `system_mount=${share.type} ${share.source}`);
     writeFileSync(join(point, 'mine'), 'x');
     await user.refused('REPOSITORY_OFFLINE', 'repo', 'update', 'share', '--set', `system_mount=${share.type} ${share.source}`);
