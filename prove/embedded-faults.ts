@@ -53,10 +53,12 @@ async function runCases(trial: Trial, folder: string, databaseDisk: string | und
     cases.push(...statements.flatMap((statement, index) => casesAt(command, statement, index + 1)));
   }
   const possible = databaseDisk === undefined ? cases.filter(({ fault }) => !fault.startsWith('full')) : cases;
+  let tried = 0;
   let met = 0;
   for (const number of trial.cases(possible.length)) {
     const chosen = possible[number];
     if (!chosen) throw new RangeError(`there are ${possible.length} faults, none is number ${number}`);
+    tried++;
     const found = await attempt('unexpected', async () => {
       const attacked = await attack(story, chosen);
       met += attacked.met ? 1 : 0;
@@ -68,6 +70,8 @@ async function runCases(trial: Trial, folder: string, databaseDisk: string | und
       found.map((text) => `${command}, ${fault} at statement ${at} (${statement.text.slice(0, 60)}): ${text}`),
     );
   }
+  // Where no fault ever lands, every case is good for nothing.
+  if (tried > 1 && met === 0) throw new Error(`none of ${tried} faults was met`);
   trial.note(`${met} times the fault was met, of ${possible.length} that are possible`);
 }
 
