@@ -13,6 +13,7 @@ export class ByteFeed {
   #rest: Buffer | undefined;
   #pumping = false;
   #detached = false;
+  #starved: (() => void) | undefined;
   readonly #fail: (error: unknown) => void;
   readonly #onData = (chunk: Buffer): void => this.#push(chunk);
 
@@ -31,6 +32,12 @@ export class ByteFeed {
   /** Like `expect`, for bytes that nobody needs. */
   skip(length: number, then: () => void): void {
     this.#want(length, undefined, then);
+  }
+
+  /** Nothing more will come: calls `starved` once more is asked for than has come. */
+  finish(starved: () => void): void {
+    this.#starved = starved;
+    if (this.#isWaiting()) starved();
   }
 
   /** Stops listening, for good; answers what came in and was not asked for. Nothing is written to any buffer afterwards. */
@@ -56,6 +63,7 @@ export class ByteFeed {
     this.#rest = undefined;
     if (rest) this.#push(rest);
     else if (length === 0) this.#push(Buffer.alloc(0));
+    else this.#starved?.();
     if (this.#isWaiting() && this.#socket.isPaused()) this.#socket.resume();
   }
 
@@ -72,7 +80,10 @@ export class ByteFeed {
         if (count > 0 && this.#into) chunk.copy(this.#into, this.#done, at, at + count);
         at += count;
         this.#done += count;
-        if (this.#done < this.#wanted) return;
+        if (this.#done < this.#wanted) {
+          this.#starved?.();
+          return;
+        }
         this.#then = undefined;
         this.#into = undefined;
         then();

@@ -149,6 +149,19 @@ describe('a client that', () => {
     }
     expect(cookies.size).toBe(200);
   });
+
+  it('has asked for much and ends its side gets all of it', async () => {
+    const path = await serve();
+    disk.beforeRead = () => new Promise((resolve) => setTimeout(resolve, 20));
+    const client = await RawClient.open({ kind: 'unix', path }, true);
+    await client.enter('structured');
+    // The last one is not whole.
+    const request = encodeRequest({ command: COMMAND.READ, flags: 0, cookie: 1n, offset: 512, length: 512 }, false);
+    client.socket.end(Buffer.concat([...Array.from({ length: 40 }, () => request), request.subarray(0, 20)]));
+    for (let count = 0; count < 40; count++) expect((await client.message()).payload.length).toBe(520);
+    await client.closed();
+    disk.beforeRead = () => undefined;
+  });
 });
 
 describe('a server that closes', () => {

@@ -66,7 +66,8 @@ export class Transmission {
     this.#feed = new ByteFeed(socket, (error) => this.#end(error));
     socket.on('error', () => this.#end());
     socket.on('close', () => this.#end());
-    socket.on('end', () => this.#leave());
+    // What has come before is still carried out.
+    socket.on('end', () => this.#feed.finish(() => this.#leave()));
     this.#next();
     socket.resume();
   }
