@@ -1,6 +1,7 @@
 // Values of options, read strictly: whatever is not exactly right is wrong usage.
 
 import { resolve } from 'node:path';
+import { isNbdAddress } from '../nbd/client/address.ts';
 import { ChainkeepError } from '../plumbing/errors.ts';
 import { notBuiltYet } from './planned-command.ts';
 
@@ -37,16 +38,29 @@ export function parsePair(text: string, option: string): readonly [key: string, 
   return [text.slice(0, at), text.slice(at + 1)];
 }
 
-const ADDRESS = /^(nbds?(\+unix|\+vsock)?:\/\/|qmp:|libvirt:)/;
+const LATER = /^(qmp:|libvirt:)/;
 
 /**
- * A disk as it is named on the command line. Paths become absolute, because a job may be looked at from another folder later;
- * a slash at the end stays, so that a file is not taken for the folder that was meant. Throws NOT_BUILT_YET for network addresses.
+ * A disk as it is named on the command line: an address of an export, which stays as it is, or a path. Throws NOT_BUILT_YET for the addresses of
+ * hypervisors.
  */
 export function parseDiskPlace(text: string, what: string): string {
+  if (isNbdAddress(text)) return text;
+  const later = LATER.exec(text);
+  if (later) throw notBuiltYet(`${what} at an address (${later[0]}…)`, 'a file of this name is written as ./NAME');
+  return parseFilePlace(text, what);
+}
+
+/**
+ * Paths become absolute, because a job may be looked at from another folder later; a slash at the end stays, so that a file is not taken for the folder
+ * that was meant. Throws USAGE for the address of an export.
+ */
+export function parseFilePlace(text: string, what: string): string {
   if (text === '') throw new ChainkeepError('USAGE', `${what} is empty`);
-  const address = ADDRESS.exec(text);
-  if (address) throw notBuiltYet(`${what} at an address (${address[0]}…)`, 'a file of this name is written as ./NAME');
+  if (isNbdAddress(text)) {
+    const advice = 'for exports there are: chainkeep nbd info and nbd copy; a file of this name is written as ./NAME';
+    throw new ChainkeepError('USAGE', `${what} is the address of an export, and a file is wanted`, { advice });
+  }
   const path = resolve(text);
   return text.endsWith('/') && path !== '/' ? `${path}/` : path;
 }

@@ -1,25 +1,29 @@
-// Opens what is backed up as a disk: a file, a block device, an image. The format is what was said, never guessed.
+// Opens what is backed up as a disk: a file, a block device, an image, an NBD export. The format is what was said, never guessed.
 
 import { fstatSync, statSync } from 'node:fs';
 import type { DiskReader } from '../disk/disk-reader.ts';
 import { overlay } from '../disk/overlay.ts';
 import { openRawReader } from '../disk/raw-file-reader.ts';
+import { isNbdAddress } from '../nbd/client/address.ts';
 import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
 import { openFileSource } from '../plumbing/file-source.ts';
 import { openImageFile } from '../qcow2/open-image-file.ts';
 import { findWriter } from './image-locks.ts';
+import { openNbdSource } from './nbd-source.ts';
 
 export interface SourceRequest {
-  /** Absolute path; addresses (nbd://, qmp:, libvirt:) come with the NBD library. */
+  /** Absolute path, or the address of an NBD export. */
   readonly path: string;
   readonly format: 'raw' | 'qcow2';
   readonly withBacking: boolean;
+  /** For sources over a network: ends them for good. */
+  readonly signal?: AbortSignal | undefined;
 }
 
 export interface OpenedSource {
   readonly reader: DiskReader;
-  /** For the sidecar: file, device or qcow2. */
-  readonly kind: 'file' | 'device' | 'qcow2';
+  /** For the sidecar. */
+  readonly kind: 'file' | 'device' | 'qcow2' | 'nbd';
   /** What a person should know of it. */
   readonly notices: readonly string[];
   /** Throws SOURCE_CHANGED when it has not the size any more that it had when it was opened. */
@@ -27,12 +31,20 @@ export interface OpenedSource {
 }
 
 export async function openSource(request: SourceRequest): Promise<OpenedSource> {
-  if (/^(nbd|nbds|nbd\+unix|qmp|libvirt):/.test(request.path)) {
+  if (/^(qmp|libvirt):/.test(request.path)) {
     throw new ChainkeepError('NOT_BUILT_YET', `sources like ${request.path.split(':', 1)[0]}: are not built yet`, {
-      advice: 'back up a file or a block device',
+      advice: 'back up a file, a block device or an NBD export',
     });
   }
+  if (isNbdAddress(request.path)) return openExport(request);
   return request.format === 'raw' ? openRawSource(request.path) : openQcow2Source(request);
+}
+
+function openExport({ path, format, signal }: SourceRequest): Promise<OpenedSource> {
+  if (format === 'raw') return openNbdSource(path, signal);
+  throw new ChainkeepError('SOURCE_INVALID', `an export is a disk: its format is raw, not ${format}`, {
+    advice: 'serve the image as a disk (qemu-nbd -f qcow2), and leave --format out',
+  });
 }
 
 const QCOW2_MAGIC = 0x514649fb;

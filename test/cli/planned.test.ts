@@ -36,12 +36,10 @@ describe('commands that are planned', () => {
 
 describe('options that are planned', () => {
   it.concurrent.for([
-    ['backup', 'nbd://host/export', '--vm', 'web'],
     ['backup', 'libvirt:web', '--vm', 'web'],
     ['backup', '--disk', '1=qmp:/run/qmp.sock', '--vm', 'web'],
     ['backup', 'disk.raw', '--vm', 'web', '--bitmap', 'b0'],
     ['backup', 'disk.raw', '--vm', 'web', '--changed-extents', 'f', '--since-change-id', '1'],
-    ['restore', 'abc', 'nbd+unix:///x?socket=/y'],
   ])('%s', async (line) => {
     const run = await runChainkeep([...line, '--json']);
     expect(run.code).toBe(1);

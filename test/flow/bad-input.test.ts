@@ -33,7 +33,7 @@ describe('a source that is none', () => {
     ['pipe', 'SOURCE_INVALID'],
     ['/dev/null', 'SOURCE_INVALID'],
     ['n'.repeat(300), 'SOURCE_NOT_FOUND'],
-    ['nbd://localhost/disk', 'NOT_BUILT_YET'],
+    ['nbd+unix:///disk?socket=/nowhere/at/all', 'CONNECTION_FAILED'],
     ['', 'USAGE'],
   ])('%s', async ([source, code]) => {
     const before = user.files();

@@ -30,7 +30,7 @@ interface BackupOptions {
 export function backupCommand(): Command {
   return new Command('backup')
     .description('keep a disk, or several as one restore point (--disk 0=SOURCE --disk 1=SOURCE)')
-    .argument('[source]', 'a file, a block device, or an address: nbd://, nbds://, nbd+unix://, qmp:SOCKET, libvirt:DOMAIN')
+    .argument('[source]', 'a file, a block device, or an NBD export: nbd://, nbds://, nbd+unix://')
     .requiredOption('--vm <name>', 'the VM that the disk belongs to: its name or id; a new name makes a new VM')
     .addOption(
       new Option('--disk <n|n=source>', 'number of the disk (default: 0), or number and source; may be repeated').argParser(collect),

@@ -5,7 +5,7 @@ import { Command, Option } from 'commander';
 import { ChainkeepError } from '../../plumbing/errors.ts';
 import type { ImageFormat } from '../../qcow2/open-image-file.ts';
 import { cliContext } from '../cli-context.ts';
-import { parseDiskPlace } from '../option-values.ts';
+import { parseFilePlace } from '../option-values.ts';
 import type { ConvertChoice } from './image/convert.ts';
 
 interface ConvertOptions extends Pick<ConvertChoice, 'format' | 'compression' | 'sourceFormat'> {
@@ -39,7 +39,7 @@ function infoCommand(): Command {
     .argument('<file>', 'a qcow2 image')
     .action(async (file: string, _options: object, command: Command) => {
       const { printImageInfo } = await import('./image/info.ts');
-      await printImageInfo(cliContext(command), parseDiskPlace(file, 'the file'));
+      await printImageInfo(cliContext(command), parseFilePlace(file, 'the file'));
     });
 }
 
@@ -49,7 +49,7 @@ function checkCommand(): Command {
     .argument('<file>', 'a qcow2 image')
     .action(async (file: string, _options: object, command: Command) => {
       const { printImageCheck } = await import('./image/check.ts');
-      await printImageCheck(cliContext(command), parseDiskPlace(file, 'the file'));
+      await printImageCheck(cliContext(command), parseFilePlace(file, 'the file'));
     });
 }
 
@@ -59,7 +59,7 @@ function mapCommand(): Command {
     .argument('<file>', 'a qcow2 image')
     .action(async (file: string, options: { readonly withBacking?: boolean }, command: Command) => {
       const { printImageMap } = await import('./image/map.ts');
-      await printImageMap(cliContext(command), parseDiskPlace(file, 'the file'), options.withBacking ?? false);
+      await printImageMap(cliContext(command), parseFilePlace(file, 'the file'), options.withBacking ?? false);
     });
 }
 
@@ -78,10 +78,10 @@ function convertCommand(): Command {
       }
       const { convertImage } = await import('./image/convert.ts');
       await convertImage(cliContext(command), {
-        source: parseDiskPlace(source, 'the source'),
+        source: parseFilePlace(source, 'the source'),
         sourceFormat: options.sourceFormat,
         withBacking: options.withBacking ?? false,
-        target: parseDiskPlace(target, 'the target'),
+        target: parseFilePlace(target, 'the target'),
         format: options.format,
         compression: options.compression,
         force: options.force ?? false,
@@ -98,8 +98,8 @@ function compareCommand(): Command {
     .addOption(new Option('--format-b <format>', 'of the second; never guessed').choices(['raw', 'qcow2']).default('qcow2'))
     .action(async (a: string, b: string, options: CompareOptions, command: Command) => {
       const { printImageComparison } = await import('./image/compare.ts');
-      const first = { file: parseDiskPlace(a, 'the first image'), format: options.formatA };
-      const second = { file: parseDiskPlace(b, 'the second image'), format: options.formatB };
+      const first = { file: parseFilePlace(a, 'the first image'), format: options.formatA };
+      const second = { file: parseFilePlace(b, 'the second image'), format: options.formatB };
       await printImageComparison(cliContext(command), first, second, options.withBacking ?? false);
     });
 }

@@ -1,4 +1,4 @@
-// `restore`: give a restore point back as a file or on a device.
+// `restore`: give a restore point back as a file, on a device or to an export.
 
 import { Command, Option } from 'commander';
 import type { RestoreInput, RestoreOutcome } from '../../app-interface.ts';
@@ -18,12 +18,12 @@ interface RestoreOptions {
 
 export function restoreCommand(): Command {
   return new Command('restore')
-    .description('write a restore point to a new file or a device; every cluster is checked on the way')
+    .description('write a restore point to a new file, a device or an NBD export; every cluster is checked on the way')
     .argument('<backup>', 'an id, an unambiguous beginning of one, or "latest" with --vm')
-    .argument('<target>', 'a new file, a block device, or an NBD address')
+    .argument('<target>', 'a new file, a block device, or an NBD export: nbd://, nbds://, nbd+unix://')
     .option('--vm <name>', 'the VM that "latest" means')
     .addOption(new Option('--format <format>', 'of the target').choices(['raw', 'qcow2']).default('raw'))
-    .option('--force', 'overwrite a file that exists; always needed for a device')
+    .option('--force', 'overwrite a file that exists; always needed for a device or an export')
     .option('--dry-run', 'only say what would be done')
     .action(async (backup: string, target: string, options: RestoreOptions, command: Command) => {
       const context = cliContext(command);

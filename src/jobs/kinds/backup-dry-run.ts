@@ -32,7 +32,7 @@ export async function planBackupOnly(
 ): Promise<readonly BackupOutcome[]> {
   checkInput(input);
   const context = (await findVmContext(environment.catalog, input.vm)) ?? newVm(environment, input.vm);
-  const disks = await openDisks(input, (notice) => watch.onNotice?.(notice));
+  const disks = await openDisks(input, (notice) => watch.onNotice?.(notice), watch.signal);
   try {
     const logger: Logger = { log: (level, message) => (level === 'warn' ? watch.onNotice?.(message) : undefined) };
     const plan = choice.row

@@ -59,7 +59,7 @@ export async function backup(
   };
   const { result } = await runJob(environment, spec, watch, async (job) => {
     for (const { message, setting } of await checkServerSettings(environment.catalog)) job.logger.log('warn', message, { setting });
-    const disks = await job.step('open the sources', () => openDisks(input, (notice) => job.logger.log('warn', notice)));
+    const disks = await job.step('open the sources', () => openDisks(input, (notice) => job.logger.log('warn', notice), job.signal));
     try {
       const row = choice.row ?? (await job.step('make the repository', choice.make));
       return await withVm(environment, input.vm, (context) => runRestorePoint({ environment, row, input, context }, disks, job));
@@ -71,11 +71,11 @@ export async function backup(
 }
 
 /** All of them, or none stays open. */
-export async function openDisks(input: BackupInput, onNotice: (notice: string) => void): Promise<Disk[]> {
+export async function openDisks(input: BackupInput, onNotice: (notice: string) => void, signal: AbortSignal | undefined): Promise<Disk[]> {
   const disks: Disk[] = [];
   try {
     for (const { disk_id: diskId, source: path } of input.disks) {
-      const source = await openSource({ path, format: input.format, withBacking: input.with_backing });
+      const source = await openSource({ path, format: input.format, withBacking: input.with_backing, signal });
       disks.push({ diskId, path, source });
       source.notices.forEach(onNotice);
     }

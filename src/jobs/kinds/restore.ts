@@ -1,21 +1,18 @@
-// The restore job: a restore point to a new file or a device. Every cluster is checked on the way.
+// The restore job: a restore point to a new file, a device or an NBD export. Every cluster is checked on the way.
 
-import { resolve } from 'node:path';
 import type { JobWatch, RestoreInput, RestoreOutcome } from '../../app-interface.ts';
 import { type BackupJob, selectBackupJobs } from '../../catalog/backup-jobs.ts';
 import { withReading } from '../../control/reading.ts';
-import { inspectTarget, openTarget } from '../../disk/open-target.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
 import { silentLogger } from '../../plumbing/logger.ts';
-import { realPlace } from '../../plumbing/real-place.ts';
 import type { OpenedBackup } from '../../repository/open-backup.ts';
 import type { Repository } from '../../repository/repository.ts';
 import { restoreBackup } from '../../repository/restore-backup.ts';
-import { findWriter } from '../../source/image-locks.ts';
 import { startWorkersAhead } from '../../transfer/idle-workers.ts';
 import { runJob } from '../runner.ts';
 import { type JobEnvironment, readingOf } from './job-environment.ts';
 import { findReplaced } from './replaced-backup.ts';
+import { chooseTarget } from './restore-target.ts';
 
 export async function restore(
   environment: JobEnvironment,
@@ -23,15 +20,7 @@ export async function restore(
   input: RestoreInput,
   watch: JobWatch,
 ): Promise<RestoreOutcome> {
-  if (/^(nbd|nbds|nbd\+unix):/.test(input.target)) {
-    throw new ChainkeepError('NOT_BUILT_YET', 'restoring to an NBD address is not built yet', {
-      advice: 'restore to a file or a block device',
-    });
-  }
-  const kind = inspectTarget({ ...input, path: input.target });
-  const target = resolve(input.target);
-  if (kind !== 'new file') refuseRunning(target);
-  if (kind !== 'device') await refuseRepositories(environment, target);
+  const target = await chooseTarget(environment, input);
   if (!input.dry_run) startWorkersAhead();
   const row = await environment.repositories.getRepository(backup.repository_id);
   const chain = await chainInCatalog(environment, backup);
@@ -41,16 +30,16 @@ export async function restore(
     try {
       const opened = await openKnown(repository, backup, chain);
       await opened.close();
-      return outcome(null, opened, target, { bytesRead: 0, bytesWritten: 0 }, 0);
+      return outcome(null, opened, target.name, { bytesRead: 0, bytesWritten: 0 }, 0);
     } finally {
       await repository.close();
     }
   }
   const spec = {
     jobType: 'restore',
-    operation: `restore of ${backup.vm_name}, disk ${backup.disk_id}, ${backup.id}, to ${target}`,
+    operation: `restore of ${backup.vm_name}, disk ${backup.disk_id}, ${backup.id}, to ${target.name}`,
     contextId: backup.vm_context_id,
-    metadata: { repository_id: row.id, backup_id: backup.id, target },
+    metadata: { repository_id: row.id, backup_id: backup.id, target: target.name },
   };
   const { jobId, result } = await runJob(environment, spec, watch, (job) =>
     withReading(environment.catalog, readingOf(environment, row.id, chain.ids, job), async () => {
@@ -61,10 +50,10 @@ export async function restore(
           const bytes = await job.step('transfer', async () => {
             // A kill leaves the partial file; whoever settles this job removes it.
             const onPartial = (path: string) => job.setMetadata({ partial: path });
-            const writer = await openTarget({ ...input, path: target }, opened.reader.size, onPartial);
+            const writer = await target.open(opened.reader.size, onPartial, job.signal);
             const run = { signal: job.signal, onProgress: (done: number, total: number) => job.progress('restore', done, total) };
             return restoreBackup(opened, writer, input.format, run).catch((error: unknown) => {
-              throw kind === 'device' ? unusable(target, error) : error;
+              throw target.inPlace ? unusable(target.name, error) : error;
             });
           });
           return { opened, bytes };
@@ -76,7 +65,7 @@ export async function restore(
       }
     }),
   );
-  return outcome(jobId, result.opened, target, result.bytes, Math.round(environment.clock.monotonic() - began));
+  return outcome(jobId, result.opened, target.name, result.bytes, Math.round(environment.clock.monotonic() - began));
 }
 
 /** Throws CHAIN_CORRUPT for a backup that is good and not the one that was taken. */
@@ -110,7 +99,7 @@ function pathToFull(backup: BackupJob, rows: readonly BackupJob[]): readonly str
   return [...path];
 }
 
-/** A file that was not finished is gone; a device has lost what it held and does not have the disk yet. */
+/** A file that was not finished is gone; a device or an export has lost what it held and does not have the disk yet. */
 function unusable(target: string, error: unknown): unknown {
   if (!(error instanceof ChainkeepError) || error.code === 'TARGET_FAILED') return error;
   return new ChainkeepError(error.code, `${error.message}; ${target} is now unusable`, {
@@ -118,32 +107,6 @@ function unusable(target: string, error: unknown): unknown {
     context: error.context,
     cause: error,
   });
-}
-
-/** The VM would go on writing: into a file that has no name any more, or into the middle of what was restored. */
-function refuseRunning(target: string): void {
-  const writer = findWriter(target);
-  if (writer === undefined) return;
-  throw new ChainkeepError('TARGET_INVALID', `${target} is open for writing in a running VM (${writer})`, {
-    advice: 'shut the VM down, or restore to another place',
-    context: { target },
-  });
-}
-
-/** What lies in a repository is somebody's backup; a restore over it would destroy what it reads. */
-async function refuseRepositories({ repositories }: JobEnvironment, target: string): Promise<void> {
-  const place = await realPlace(target);
-  const paths = (await repositories.listRepositories()).map(async ({ name, config }) => ({
-    name,
-    path: typeof config.path === 'string' ? await realPlace(config.path) : undefined,
-  }));
-  for (const { name, path } of await Promise.all(paths)) {
-    if (path === undefined || !`${place}/`.startsWith(`${path}/`)) continue;
-    throw new ChainkeepError('TARGET_INVALID', `${target} lies in the repository ${name}`, {
-      advice: 'choose a place outside of the repositories',
-      context: { target, repository: name },
-    });
-  }
 }
 
 function outcome(
