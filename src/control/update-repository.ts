@@ -3,17 +3,16 @@
 
 import { isDeepStrictEqual } from 'node:util';
 import { type BackupRepository, getRepository, listRepositories, updateRepository as updateRow } from '../catalog/backup-repositories.ts';
-import { loadBlake3 } from '../plumbing/blake3.ts';
 import { isoTime } from '../plumbing/clock.ts';
 import { silentLogger } from '../plumbing/logger.ts';
 import { type Immutability, isWeaker, strongest } from '../repository/immutability.ts';
-import { latestLock, replaceImmutability } from '../repository/repository-locks.ts';
+import { latestLock } from '../repository/repository-locks.ts';
 import type { BlobStore } from '../store/blob-store.ts';
 import { splitCommon } from '../store/common-settings.ts';
 import { type GivenConfig, type ParsedConfig, parseStoreConfig, withoutSettings } from '../store/parse-config.ts';
 import { refuseWeaker } from './refuse-locked-repository.ts';
 import { immutableFields } from './register-repository.ts';
-import { openIn, openLimitOf, type RepositoryContext, storageFields } from './repository-context.ts';
+import { openIn, openLimitOf, type RepositoryContext, refuseReadOnly, storageFields } from './repository-context.ts';
 import { placeOfRow, refuseName, refuseTaken } from './repository-names.ts';
 import { isSecretReference } from './secret-reference.ts';
 import { dropSecrets, readSecrets, storeSecrets } from './secrets.ts';
@@ -126,12 +125,13 @@ async function lookAtPlace(
     const measured = storageFields(await store.capacity(), isoTime(context.clock.now()));
     // Nobody who changes something else weakens what the marker alone still knows.
     const wanted = isAboutImmutability(changes) ? parsed.immutable : strongest(parsed.immutable, present);
+    if (isAboutImmutability(changes)) refuseReadOnly(row, repository);
     if (!isWeaker(wanted, present)) {
-      if (!repository.readOnly) await replaceImmutability({ store, blake3: await loadBlake3() }, wanted);
+      if (!repository.readOnly) await repository.locks.replaceSettings(wanted);
       return { measured, settings: wanted, keepInMarker: async () => undefined };
     }
     refuseWeaker(row, await latestLock(store), await repository.locks.time());
-    return { measured, settings: wanted, keepInMarker: () => lowerMarker(open, wanted) };
+    return { measured, settings: wanted, keepInMarker: () => lowerMarker(context, row, open, wanted) };
   } finally {
     await store.close();
   }
@@ -142,10 +142,16 @@ function isAboutImmutability({ config, settings, unset = [] }: RepositoryChanges
   return names.some((name) => name === 'immutable_config' || name.startsWith('immutable_config.'));
 }
 
-async function lowerMarker(open: () => Promise<BlobStore>, wanted: Immutability | undefined): Promise<void> {
+async function lowerMarker(
+  context: RepositoryContext,
+  row: BackupRepository,
+  open: () => Promise<BlobStore>,
+  wanted: Immutability | undefined,
+): Promise<void> {
   const store = await open();
   try {
-    await replaceImmutability({ store, blake3: await loadBlake3() }, wanted);
+    const { locks } = await openIn(context, row, store, silentLogger);
+    await locks.replaceSettings(wanted);
   } finally {
     await store.close();
   }

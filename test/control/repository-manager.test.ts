@@ -1,6 +1,6 @@
 // The configured repositories: registered whole or not at all, changed, moved, disabled, and never kept waiting by one that does not answer.
 
-import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
@@ -221,6 +221,25 @@ describe('an update', () => {
     expect((await scene.manager.getRepository('one')).config).toEqual({ path: scene.path('one') });
     expect(existsSync(scene.path('none'))).toBe(false);
     expect(await move('moved')).toMatchObject({ id, health: 'healthy', config: { path: scene.path('moved') } });
+  });
+
+  it('changes no settings of immutability in a repository that another installation took over', async () => {
+    const [ours, theirs] = [await openScene(), await openScene()];
+    const week = { 'immutable_config.type': 'linux_chattr', 'immutable_config.min_retention_days': '7' };
+    const place = { type: 'local', settings: { path: ours.path('vault'), ...week } };
+    const before = await ours.manager.registerRepository({ name: 'vault', ...place, takeOver: false });
+    await theirs.manager.registerRepository({ name: 'vault', ...place, takeOver: true });
+    const marker = readFileSync(join(ours.path('vault'), 'chainkeep-repository.json'), 'utf8');
+    for (const changes of [
+      { unset: ['immutable_config'] },
+      { settings: { 'immutable_config.min_retention_days': '1' } },
+      { settings: { 'immutable_config.min_retention_days': '30' } },
+    ]) {
+      await expect(ours.manager.updateRepository('vault', changes)).rejects.toMatchObject({ code: 'REPOSITORY_FOREIGN' });
+    }
+    expect(await ours.manager.getRepository('vault')).toMatchObject({ immutable_config: before.immutable_config });
+    expect(readFileSync(join(ours.path('vault'), 'chainkeep-repository.json'), 'utf8')).toBe(marker);
+    await ours.manager.updateRepository('vault', { settings: { 'limits.concurrent_operations': '2' } });
   });
 
   it('replaces a secret, keeps those that are not given, and needs no lost key for what is given again', async () => {

@@ -5,8 +5,9 @@ import type { JobWatch, ProtectOutcome } from '../../app-interface.ts';
 import { type BackupRepository, updateRepository } from '../../catalog/backup-repositories.ts';
 import { raiseProtectedUntil } from '../../catalog/protected-backups.ts';
 import { findSetting, putSetting } from '../../catalog/settings.ts';
+import { refuseReadOnly } from '../../control/repository-context.ts';
 import { isoTime } from '../../plumbing/clock.ts';
-import { ChainkeepError, isChainkeepError, throwIfCancelled } from '../../plumbing/errors.ts';
+import { isChainkeepError, throwIfCancelled } from '../../plumbing/errors.ts';
 import type { Guard } from '../../repository/guard.ts';
 import type { DiskPlace } from '../../repository/layout.ts';
 import { DAY_MS } from '../../repository/lock-rules.ts';
@@ -159,7 +160,7 @@ function sum(one: ProtectionOutcome, other: ProtectionOutcome): ProtectionOutcom
 async function keepSettings({ environment, row, repository, job }: ProtectRun): Promise<void> {
   const { settings } = repository.locks;
   if (!settings) return;
-  if (await repository.locks.keepSettings())
+  if (await repository.locks.replaceSettings(settings))
     job.logger.log('warn', 'the marker had weaker settings of immutability, and has those of the catalog now');
   const known = JSON.stringify({ days: row.min_retention_days, ...row.immutable_config }, Object.keys(settings).concat('days').sort());
   const wanted = JSON.stringify({ days: settings.min_retention_days, ...settings }, Object.keys(settings).concat('days').sort());
@@ -181,15 +182,4 @@ function circumstances({ locks, capabilities }: Repository): string {
 
 function settingOf({ id }: BackupRepository): string {
   return `protection of ${id}`;
-}
-
-function refuseReadOnly({ name }: BackupRepository, { readOnly }: Repository): void {
-  if (!readOnly) return;
-  throw new ChainkeepError(
-    'REPOSITORY_FOREIGN',
-    `the repository ${name} belongs to another installation of Chainkeep: nothing is written there`,
-    {
-      advice: 'only one installation writes to a repository: take it over with repo add --take-over when the other one is gone',
-    },
-  );
 }
