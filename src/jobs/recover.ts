@@ -159,7 +159,7 @@ async function finishDelete(
   await deleteBackupJob(environment.catalog, id);
 }
 
-const PROTECTED: ReadonlySet<string> = new Set(['IMMUTABLE_RETENTION_ACTIVE', 'HOLD_ACTIVE', 'CLOCK_JUMPED']);
+const PROTECTED: ReadonlySet<string> = new Set(['IMMUTABLE_RETENTION_ACTIVE', 'HOLD_ACTIVE', 'PROTECTION_INVALID', 'CLOCK_JUMPED']);
 
 interface Leftovers {
   readonly place: DiskPlace;
