@@ -8,7 +8,7 @@ import type { BlobInfo, BlobProtection } from '../store/blob-store.ts';
 import { readListedFolder } from './disk-folder.ts';
 import type { Immutability } from './immutability.ts';
 import { type DiskPlace, diskFolder, lockFile, parseCompactTime, parseFileName, parseProtectionName } from './layout.ts';
-import { type LockTime, markDue, planHolds, planLocks } from './lock-rules.ts';
+import { DAY_MS, type LockTime, markDue, planHolds, planLocks } from './lock-rules.ts';
 import { type Hold, isActive, type Protection, readProtections } from './protection.ts';
 import type { RepositoryContext } from './repository-context.ts';
 import type { Sidecar } from './sidecar-fields.ts';
@@ -62,8 +62,10 @@ export async function lookAtProtection(context: RepositoryContext, place: DiskPl
   const time = await context.time();
   const dates = planLocks(backups, present, context.immutability, time.now);
   const held = planHolds(backups, heldBy(protections, isActive));
-  // What was held once may still carry a mark or a hold of the store.
-  const wasHeld = planHolds(backups, heldBy(protections));
+  const wasHeld = planHolds(
+    backups,
+    heldBy(protections, (hold) => mayHoldInStore(hold, options.sweptAt)),
+  );
   const before = options.sweptAt === undefined ? new Set<string>() : protectedAt(options.sweptAt, state, context.immutability, time);
   const known = new Map(backups.map((backup) => [backup.backup_id, backup]));
   const common = { context, place, time, isWhole: !options.only, sweptAt: options.sweptAt };
@@ -77,8 +79,16 @@ export async function lookAtProtection(context: RepositoryContext, place: DiskPl
   return { place, steps, dates };
 }
 
-function heldBy(protections: DiskState['protections'], counts: (hold: Hold) => boolean = () => true): Set<string> {
+function heldBy(protections: DiskState['protections'], counts: (hold: Hold) => boolean): Set<string> {
   return new Set([...protections].filter(([, { holds }]) => holds.some(counts)).map(([id]) => id));
+}
+
+/**
+ * May a mark or a hold of the store still be there for it? When all was looked at after it was lifted, what holds there now was set by somebody else.
+ * The two times may come from different clocks.
+ */
+function mayHoldInStore({ liftedAt }: Hold, sweptAt: number | undefined): boolean {
+  return liftedAt === null || sweptAt === undefined || Date.parse(liftedAt) > sweptAt - DAY_MS;
 }
 
 /** What had to be protected at that time, and ever since: by the backups, dates and holds that were there then. */
@@ -121,7 +131,7 @@ interface BackupLook {
   readonly until: number | undefined;
   readonly present: number | undefined;
   readonly isHeld: boolean;
-  /** By a hold of ours, now or once: of itself, or of what needs it. */
+  /** By a hold of ours, now or a short time ago: of itself, or of what needs it. */
   readonly wasHeld: boolean;
   /** It had to be protected when everything was. */
   readonly wasProtected: boolean;

@@ -103,6 +103,9 @@ describe('in a store with dates', () => {
     await repository.locks.liftHold(PLACE, child.sidecar.backup_id, { holdId: hold.holdId, by: 'me' }, heldGuard());
     await site.sweep(repository);
     await expectHeld(store, child.sidecar.backup_id, false);
+    await store.protect(image, { hold: true });
+    site.now += 2 * DAY_MS;
+    expect((await repository.locks.look(PLACE, { sweptAt: site.now })).steps).toEqual([]);
   });
 });
 
