@@ -5,22 +5,27 @@ import { join } from 'node:path';
 import { expect, it, onTestFinished } from 'vitest';
 import type { BackupInput } from '../../src/app-interface.ts';
 import { findBackupJob } from '../../src/catalog/backup-jobs.ts';
-import { listHolds } from '../../src/catalog/holds.ts';
+import { listHolds, removeHold, resolveHold, updateHold } from '../../src/catalog/holds.ts';
 import { listLogEvents } from '../../src/catalog/log-events.ts';
+import { raiseProtectedUntil } from '../../src/catalog/protected-backups.ts';
 import { openChainManager } from '../../src/control/chain-manager.ts';
 import { installationId } from '../../src/control/installation.ts';
 import { currentOwner } from '../../src/control/owner.ts';
 import { RepositoryManager } from '../../src/control/repository-manager.ts';
 import { backup } from '../../src/jobs/kinds/backup.ts';
-import { addHold } from '../../src/jobs/kinds/hold.ts';
+import { deleteBackup } from '../../src/jobs/kinds/delete.ts';
+import { addHold, liftHold } from '../../src/jobs/kinds/hold.ts';
 import type { JobEnvironment } from '../../src/jobs/kinds/job-environment.ts';
 import { protectRepository } from '../../src/jobs/kinds/protect.ts';
+import { verify } from '../../src/jobs/kinds/verify.ts';
+import { recoverDeadJobs } from '../../src/jobs/recover.ts';
 import { systemClock } from '../../src/plumbing/clock.ts';
 import { ChainkeepError } from '../../src/plumbing/errors.ts';
 import type { BlobStore } from '../../src/store/blob-store.ts';
 import { openStore } from '../../src/store/registry.ts';
 import { faultyStore } from '../../src/store/testing/faulty-store.ts';
 import { openScratch, scratchFolder } from '../catalog/scratch-catalog.ts';
+import { insertTrackedJob } from './tracked-job.ts';
 
 type Failing = Pick<BlobStore, 'open' | 'protect'>;
 
@@ -50,13 +55,8 @@ class Site {
     this.environment = { ...environment, repositories };
   }
 
-  async add(...settings: readonly (readonly [string, string])[]): Promise<void> {
-    const given = {
-      path: join(this.#folder, 'vault'),
-      'immutable_config.type': 'linux_chattr',
-      'immutable_config.min_retention_days': '7',
-    };
-    const all = { ...given, ...Object.fromEntries(settings) };
+  async add(settings: Readonly<Record<string, string>>): Promise<void> {
+    const all = { ...settings, path: join(this.#folder, 'vault') };
     await this.environment.repositories.registerRepository({ name: 'vault', type: 'local', settings: all, takeOver: false });
   }
 
@@ -91,11 +91,13 @@ class Site {
   }
 }
 
-async function openSite(...settings: readonly (readonly [string, string])[]): Promise<Site> {
+const WEEK = { 'immutable_config.type': 'linux_chattr', 'immutable_config.min_retention_days': '7' };
+
+async function openSite(settings: Readonly<Record<string, string>> = WEEK): Promise<Site> {
   const { catalog } = await openScratch();
   const owner = await currentOwner(catalog);
   const site = new Site(await scratchFolder(), { catalog, clock: systemClock, owner, chains: openChainManager(catalog, owner) });
-  await site.add(...settings);
+  await site.add(settings);
   // So that the folder can be removed.
   onTestFinished(async () => {
     for await (const { name } of site.store?.list('') ?? []) await site.takeOff(name);
@@ -166,8 +168,49 @@ it('a hold that is written counts, though the look behind it fails', async () =>
   expect(await listHolds(site.environment.catalog, [row.id])).toMatchObject([{ id: hold.hold_id, lifted_at: null }]);
 });
 
+it('a hold whose process died behind its file is known by the next command, and can be lifted', async () => {
+  const site = await openSite();
+  const [full] = await site.backUp('a');
+  const row = await site.rowOf(full?.backup_id ?? '');
+  const { catalog } = site.environment;
+  const metadata = { repository_id: row.repository_id, vm_context_id: row.vm_context_id, disk_id: row.disk_id, backup_id: row.id };
+  const hold = await addHold(site.environment, row, 'a case', {});
+  await removeHold(catalog, hold.hold_id); // as if the catalog had not been told
+  const jobId = await insertTrackedJob(catalog, { job_type: 'hold', operation: 'hold', metadata });
+  await recoverDeadJobs(site.environment, undefined, ({ id }) => id === jobId);
+  expect(await listHolds(catalog, [row.id])).toMatchObject([{ id: hold.hold_id, reason: 'a case', lifted_at: null }]);
+  await liftHold(site.environment, row, await resolveHold(catalog, hold.hold_id), {});
+  await updateHold(catalog, hold.hold_id, { lifted_by: null, lifted_at: null });
+  const second = await insertTrackedJob(catalog, { job_type: 'hold', operation: 'lift', metadata });
+  await recoverDeadJobs(site.environment, undefined, ({ id }) => id === second);
+  expect(await resolveHold(catalog, hold.hold_id)).toMatchObject({ lifted_at: expect.any(String) });
+});
+
+it('a delete that comes while a verify runs is no lost lock', async () => {
+  const site = await openSite({});
+  const [first] = await site.backUp('a', 1, { type: 'full' });
+  const [second] = await site.backUp('a', 1, { type: 'full' });
+  if (!first || !second) throw new Error('no backups');
+  const { environment } = site;
+  await raiseProtectedUntil(environment.catalog, new Map([[first.backup_id, '2026-01-01T00:00:00.000Z']]));
+  const row = await site.rowOf(first.backup_id);
+  let deleted = false;
+  site.failing = ({ open }) => ({
+    open: async (name) => {
+      if (!deleted && name.endsWith(`${second.backup_id}.qcow2`)) {
+        deleted = true;
+        await deleteBackup(environment, row, false, {});
+      }
+      return open(name);
+    },
+  });
+  const scopes = [{ row: await site.row() }];
+  expect(await verify(environment, { what: 'all', scopes }, false, {})).toMatchObject({ checked: 2, damaged: [] });
+  expect(deleted).toBe(true);
+});
+
 it('backups that the settings do not lock are not looked at again by each backup', async () => {
-  const site = await openSite(['immutable_config.apply_to_incrementals', 'false']);
+  const site = await openSite({ ...WEEK, 'immutable_config.apply_to_incrementals': 'false' });
   await site.backUp('a');
   await site.backUp('a');
   const opened: string[] = [];
