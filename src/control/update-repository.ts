@@ -10,9 +10,10 @@ import { latestLock } from '../repository/repository-locks.ts';
 import type { BlobStore } from '../store/blob-store.ts';
 import { splitCommon } from '../store/common-settings.ts';
 import { type GivenConfig, type ParsedConfig, parseStoreConfig, withoutSettings } from '../store/parse-config.ts';
+import { loadStoreKind } from '../store/registry.ts';
 import { refuseWeaker } from './refuse-locked-repository.ts';
 import { immutableFields } from './register-repository.ts';
-import { openIn, openLimitOf, type RepositoryContext, refuseReadOnly, storageFields } from './repository-context.ts';
+import { immutabilityOf, openIn, openLimitOf, type RepositoryContext, refuseReadOnly, storageFields } from './repository-context.ts';
 import { placeOfRow, refuseName, refuseTaken } from './repository-names.ts';
 import { isSecretReference } from './secret-reference.ts';
 import { dropSecrets, readSecrets, storeSecrets } from './secrets.ts';
@@ -66,7 +67,7 @@ function changesSettings({ config, settings, secrets, unset }: RepositoryChanges
 }
 
 /** Nothing changed that a store is opened with, and nothing that it would have to be able to do. */
-function isWhereItWas(row: BackupRepository, parsed: ParsedConfig, changes: RepositoryChanges): boolean {
+function isWhereItWas(row: BackupRepository, parsed: ParsedChanges, changes: RepositoryChanges): boolean {
   const before = Object.entries(splitCommon(row.config).own).filter(([, value]) => !isSecretReference(value));
   const same = (left: unknown, right: unknown): boolean => isDeepStrictEqual(left ?? null, right ?? null);
   const fresh = Object.keys(parsed.secrets).some((name) => isGiven(changes, name));
@@ -80,18 +81,27 @@ function isGiven({ config, secrets }: RepositoryChanges, name: string): boolean 
   return Object.hasOwn(config ?? {}, name) || Object.hasOwn(secrets ?? {}, name);
 }
 
+interface ParsedChanges extends Omit<ParsedConfig, 'immutable'> {
+  readonly immutable: Immutability | undefined;
+}
+
 /** The settings as they would be. Stored secrets are opened only where they are kept: with their key lost they can still be given again. */
-async function parseChanges(context: RepositoryContext, row: BackupRepository, changes: RepositoryChanges): Promise<ParsedConfig> {
+async function parseChanges(context: RepositoryContext, row: BackupRepository, changes: RepositoryChanges): Promise<ParsedChanges> {
   const { unset = [] } = changes;
   const given = [...Object.keys(changes.secrets ?? {}), ...Object.keys(changes.config ?? {}), ...unset];
   const kept = await readSecrets(context.catalog, context.keys, row.id, { except: given });
-  const present = { ...row.config, ...(row.immutable_config && { immutable_config: row.immutable_config }) };
+  const { lock } = await loadStoreKind(row.repository_type);
+  // Settings that came with a copy of a repository are of another kind of store; where this one cannot lock they stay as they are until somebody changes them.
+  const isKept = lock.setting !== undefined && row.config[lock.setting] !== true && !isAboutImmutability(changes);
+  const immutable_config = { ...row.immutable_config, type: lock.type };
+  const present = { ...row.config, ...(row.immutable_config && !isKept && { immutable_config }) };
   const base = Object.entries(withoutSettings(present, unset)).filter(([, value]) => !isSecretReference(value));
-  return parseStoreConfig(row.repository_type, {
+  const parsed = await parseStoreConfig(row.repository_type, {
     config: { ...Object.fromEntries(base), ...Object.fromEntries(kept), ...changes.config },
     ...(changes.settings && { settings: changes.settings }),
     ...(changes.secrets && { secrets: changes.secrets }),
   });
+  return isKept ? { ...parsed, immutable: immutabilityOf(row) } : parsed;
 }
 
 interface Place {
@@ -108,7 +118,7 @@ interface Place {
 async function lookAtPlace(
   context: RepositoryContext,
   row: BackupRepository,
-  parsed: ParsedConfig,
+  parsed: ParsedChanges,
   changes: RepositoryChanges,
 ): Promise<Place> {
   const { reachability } = context;
