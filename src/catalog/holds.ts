@@ -72,7 +72,9 @@ export async function resolveHold(catalog: Catalog, beginning: string): Promise<
   const [only, second] = found;
   if (only && (!second || only.id === beginning)) return only;
   throw new ChainkeepError('HOLD_NOT_FOUND', only ? `several holds begin with "${beginning}"` : `no hold has the id "${beginning}"`, {
-    advice: only ? 'give more characters of the id' : 'see what there is with: chainkeep hold list',
+    advice: only
+      ? 'give more characters of the id'
+      : 'see what there is with: chainkeep hold list; what only the repository knows is entered by: chainkeep repo rescan NAME',
     context: { hold_id: beginning },
   });
 }

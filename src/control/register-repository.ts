@@ -21,6 +21,7 @@ import type { BlobStore } from '../store/blob-store.ts';
 import { splitCommon } from '../store/common-settings.ts';
 import { type GivenConfig, type ParsedConfig, parseStoreConfig } from '../store/parse-config.ts';
 import { placeOf } from '../store/place-of.ts';
+import { loadStoreKind } from '../store/registry.ts';
 import { assertUsable, failedToOpen, type SelfTestStep, selfTest } from '../store/self-test.ts';
 import { currentOwner } from './owner.ts';
 import { fullConfig, openLimitOf, type RepositoryContext, storageFields } from './repository-context.ts';
@@ -159,13 +160,15 @@ async function newRow(
   store: BlobStore,
 ): Promise<NewBackupRepository> {
   const now = isoTime(clock.now());
+  const settings = strongest(immutable, marker.immutability ?? undefined);
+  const { lock } = await loadStoreKind(type); // a marker that was copied here names the kind of its old place
   return {
     id: marker.repository_id,
     name,
     repository_type: type,
     config,
     created_at: now,
-    ...immutableFields(strongest(immutable, marker.immutability ?? undefined)),
+    ...immutableFields(settings && { ...settings, type: lock.type }),
     ...storageFields(await store.capacity(), now),
   };
 }

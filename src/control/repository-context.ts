@@ -3,6 +3,7 @@
 import type { BackupRepository } from '../catalog/backup-repositories.ts';
 import type { Catalog } from '../catalog/catalog.ts';
 import type { Clock } from '../plumbing/clock.ts';
+import { ChainkeepError } from '../plumbing/errors.ts';
 import type { Logger } from '../plumbing/logger.ts';
 import { type Immutability, parseImmutability } from '../repository/immutability.ts';
 import type { Repository } from '../repository/repository.ts';
@@ -62,6 +63,19 @@ export async function openIn(
   const { openRepository } = await import('../repository/repository.ts');
   const opened = { store, clock, logger, repositoryId: row.id, installationId: await installationId() };
   return openRepository({ ...opened, immutability: immutabilityOf(row), time: () => timeAt(catalog, store) });
+}
+
+/** Before anything is written that the marker of another installation would forbid half way. */
+export function refuseReadOnly(row: BackupRepository, { readOnly }: Pick<Repository, 'readOnly'>): void {
+  if (!readOnly) return;
+  throw new ChainkeepError(
+    'REPOSITORY_FOREIGN',
+    `the repository ${row.name} belongs to another installation of Chainkeep: nothing is written there`,
+    {
+      advice: 'only one installation writes to a repository: take it over with repo add --take-over when the other one is gone',
+      context: { repository: row.name, repository_id: row.id },
+    },
+  );
 }
 
 /** What can be believed of the time, by the clock of this machine and that of a store. */

@@ -28,7 +28,7 @@ import { forecastStorage } from './forecast-storage.ts';
 import { openReachability } from './reachability.ts';
 import { refuseLockedRepository } from './refuse-locked-repository.ts';
 import type { NewRepository } from './register-repository.ts';
-import { fullConfig, openIn, openLimitOf, type RepositoryContext, storageFields, timeAt } from './repository-context.ts';
+import { fullConfig, openIn, openLimitOf, type RepositoryContext, refuseReadOnly, storageFields, timeAt } from './repository-context.ts';
 import type { KeyStore } from './secret-keys.ts';
 import { type Rotation, rotateKeys } from './secrets.ts';
 import { openStoreWraps, type StoreUse, type StoreWraps } from './store-wraps.ts';
@@ -113,7 +113,7 @@ export class RepositoryManager {
     const row = await this.getRepository(nameOrId);
     const { repository } = await this.openRepository(row, silentLogger);
     await repository.close();
-    if (repository.readOnly) throw readOnlyError(row);
+    refuseReadOnly(row, repository);
     const { testRepository } = await import('./test-repository.ts');
     return testRepository(this.#context, row, options);
   }
@@ -275,15 +275,4 @@ function tellsHealth(error: unknown): error is ChainkeepError {
 
 function healthAfter(error: unknown): BackupRepository['health'] {
   return isChainkeepError(error, 'REPOSITORY_OFFLINE') || isChainkeepError(error, 'MOUNT_FAILED') ? 'offline' : 'warning';
-}
-
-function readOnlyError(row: BackupRepository): ChainkeepError {
-  return new ChainkeepError(
-    'REPOSITORY_FOREIGN',
-    `the repository ${row.name} belongs to another installation of Chainkeep: nothing is written there`,
-    {
-      advice: 'only one installation writes to a repository: take it over with repo add --take-over when the other one is gone',
-      context: { repository: row.name, repository_id: row.id },
-    },
-  );
 }

@@ -3,17 +3,17 @@
 
 import { isDeepStrictEqual } from 'node:util';
 import { type BackupRepository, getRepository, listRepositories, updateRepository as updateRow } from '../catalog/backup-repositories.ts';
-import { loadBlake3 } from '../plumbing/blake3.ts';
 import { isoTime } from '../plumbing/clock.ts';
 import { silentLogger } from '../plumbing/logger.ts';
 import { type Immutability, isWeaker, strongest } from '../repository/immutability.ts';
-import { latestLock, replaceImmutability } from '../repository/repository-locks.ts';
+import { latestLock } from '../repository/repository-locks.ts';
 import type { BlobStore } from '../store/blob-store.ts';
 import { splitCommon } from '../store/common-settings.ts';
 import { type GivenConfig, type ParsedConfig, parseStoreConfig, withoutSettings } from '../store/parse-config.ts';
+import { loadStoreKind } from '../store/registry.ts';
 import { refuseWeaker } from './refuse-locked-repository.ts';
 import { immutableFields } from './register-repository.ts';
-import { openIn, openLimitOf, type RepositoryContext, storageFields } from './repository-context.ts';
+import { immutabilityOf, openIn, openLimitOf, type RepositoryContext, refuseReadOnly, storageFields } from './repository-context.ts';
 import { placeOfRow, refuseName, refuseTaken } from './repository-names.ts';
 import { isSecretReference } from './secret-reference.ts';
 import { dropSecrets, readSecrets, storeSecrets } from './secrets.ts';
@@ -67,7 +67,7 @@ function changesSettings({ config, settings, secrets, unset }: RepositoryChanges
 }
 
 /** Nothing changed that a store is opened with, and nothing that it would have to be able to do. */
-function isWhereItWas(row: BackupRepository, parsed: ParsedConfig, changes: RepositoryChanges): boolean {
+function isWhereItWas(row: BackupRepository, parsed: ParsedChanges, changes: RepositoryChanges): boolean {
   const before = Object.entries(splitCommon(row.config).own).filter(([, value]) => !isSecretReference(value));
   const same = (left: unknown, right: unknown): boolean => isDeepStrictEqual(left ?? null, right ?? null);
   const fresh = Object.keys(parsed.secrets).some((name) => isGiven(changes, name));
@@ -81,18 +81,27 @@ function isGiven({ config, secrets }: RepositoryChanges, name: string): boolean 
   return Object.hasOwn(config ?? {}, name) || Object.hasOwn(secrets ?? {}, name);
 }
 
+interface ParsedChanges extends Omit<ParsedConfig, 'immutable'> {
+  readonly immutable: Immutability | undefined;
+}
+
 /** The settings as they would be. Stored secrets are opened only where they are kept: with their key lost they can still be given again. */
-async function parseChanges(context: RepositoryContext, row: BackupRepository, changes: RepositoryChanges): Promise<ParsedConfig> {
+async function parseChanges(context: RepositoryContext, row: BackupRepository, changes: RepositoryChanges): Promise<ParsedChanges> {
   const { unset = [] } = changes;
   const given = [...Object.keys(changes.secrets ?? {}), ...Object.keys(changes.config ?? {}), ...unset];
   const kept = await readSecrets(context.catalog, context.keys, row.id, { except: given });
-  const present = { ...row.config, ...(row.immutable_config && { immutable_config: row.immutable_config }) };
+  const { lock } = await loadStoreKind(row.repository_type);
+  // Settings that came with a copy of a repository are of another kind of store; where this one cannot lock they stay as they are until somebody changes them.
+  const isKept = lock.setting !== undefined && row.config[lock.setting] !== true && !isAboutImmutability(changes);
+  const immutable_config = { ...row.immutable_config, type: lock.type };
+  const present = { ...row.config, ...(row.immutable_config && !isKept && { immutable_config }) };
   const base = Object.entries(withoutSettings(present, unset)).filter(([, value]) => !isSecretReference(value));
-  return parseStoreConfig(row.repository_type, {
+  const parsed = await parseStoreConfig(row.repository_type, {
     config: { ...Object.fromEntries(base), ...Object.fromEntries(kept), ...changes.config },
     ...(changes.settings && { settings: changes.settings }),
     ...(changes.secrets && { secrets: changes.secrets }),
   });
+  return isKept ? { ...parsed, immutable: immutabilityOf(row) } : parsed;
 }
 
 interface Place {
@@ -109,7 +118,7 @@ interface Place {
 async function lookAtPlace(
   context: RepositoryContext,
   row: BackupRepository,
-  parsed: ParsedConfig,
+  parsed: ParsedChanges,
   changes: RepositoryChanges,
 ): Promise<Place> {
   const { reachability } = context;
@@ -126,12 +135,13 @@ async function lookAtPlace(
     const measured = storageFields(await store.capacity(), isoTime(context.clock.now()));
     // Nobody who changes something else weakens what the marker alone still knows.
     const wanted = isAboutImmutability(changes) ? parsed.immutable : strongest(parsed.immutable, present);
+    if (isAboutImmutability(changes)) refuseReadOnly(row, repository);
     if (!isWeaker(wanted, present)) {
-      if (!repository.readOnly) await replaceImmutability({ store, blake3: await loadBlake3() }, wanted);
+      if (!repository.readOnly) await repository.locks.replaceSettings(wanted);
       return { measured, settings: wanted, keepInMarker: async () => undefined };
     }
     refuseWeaker(row, await latestLock(store), await repository.locks.time());
-    return { measured, settings: wanted, keepInMarker: () => lowerMarker(open, wanted) };
+    return { measured, settings: wanted, keepInMarker: () => lowerMarker(context, row, open, wanted) };
   } finally {
     await store.close();
   }
@@ -142,10 +152,16 @@ function isAboutImmutability({ config, settings, unset = [] }: RepositoryChanges
   return names.some((name) => name === 'immutable_config' || name.startsWith('immutable_config.'));
 }
 
-async function lowerMarker(open: () => Promise<BlobStore>, wanted: Immutability | undefined): Promise<void> {
+async function lowerMarker(
+  context: RepositoryContext,
+  row: BackupRepository,
+  open: () => Promise<BlobStore>,
+  wanted: Immutability | undefined,
+): Promise<void> {
   const store = await open();
   try {
-    await replaceImmutability({ store, blake3: await loadBlake3() }, wanted);
+    const { locks } = await openIn(context, row, store, silentLogger);
+    await locks.replaceSettings(wanted);
   } finally {
     await store.close();
   }

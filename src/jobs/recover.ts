@@ -3,6 +3,7 @@
 import { type BackupJob, findBackupJob, selectBackupJobs, updateBackupJob } from '../catalog/backup-jobs.ts';
 import type { BackupRepository } from '../catalog/backup-repositories.ts';
 import { completeBackup, deleteBackupJob } from '../catalog/complete-backup.ts';
+import { listHolds } from '../catalog/holds.ts';
 import { listTrackedJobs, type TrackedJob } from '../catalog/job-tracking.ts';
 import { insertLogEvent } from '../catalog/log-events.ts';
 import { backupOfDiskKey, findJobOfBackup, findOrphanedBackups } from '../catalog/orphaned-backups.ts';
@@ -16,6 +17,7 @@ import type { DiskPlace } from '../repository/layout.ts';
 import type { Repository } from '../repository/repository.ts';
 import { backupRow } from './kinds/backup-row.ts';
 import { fateOf, type JobEnvironment } from './kinds/job-environment.ts';
+import { applyHolds } from './kinds/rescan-holds.ts';
 import { type isNotRunning, type SettledBackup, type Settlement, settleDeadJobs } from './settle.ts';
 
 /**
@@ -66,6 +68,7 @@ async function decide(environment: JobEnvironment, job: TrackedJob): Promise<Set
   try {
     if (job.job_type === 'backup') return await decideBackup(environment, job);
     if (job.job_type === 'delete') return await decideDelete(environment, job);
+    if (job.job_type === 'hold') return await decideHold(environment, job);
     return await decideOther(job);
   } catch (error) {
     // Offline it may come back, and the job waits for it; a repository that was removed from the catalog does not.
@@ -159,7 +162,7 @@ async function finishDelete(
   await deleteBackupJob(environment.catalog, id);
 }
 
-const PROTECTED: ReadonlySet<string> = new Set(['IMMUTABLE_RETENTION_ACTIVE', 'HOLD_ACTIVE', 'CLOCK_JUMPED']);
+const PROTECTED: ReadonlySet<string> = new Set(['IMMUTABLE_RETENTION_ACTIVE', 'HOLD_ACTIVE', 'PROTECTION_INVALID', 'CLOCK_JUMPED']);
 
 interface Leftovers {
   readonly place: DiskPlace;
@@ -184,14 +187,9 @@ async function cleanUp(environment: JobEnvironment, repository: Repository, { pl
 
 /** The sidecar went first: without it the backup is gone and the rest follows; with it nothing has happened yet. */
 async function decideDelete(environment: JobEnvironment, job: TrackedJob): Promise<Settlement> {
-  const repositoryId = textOf(job, 'repository_id');
-  const vmContextId = textOf(job, 'vm_context_id');
-  const backupId = textOf(job, 'backup_id');
-  const diskId = job.metadata?.disk_id;
-  if (repositoryId === undefined || vmContextId === undefined || backupId === undefined || typeof diskId !== 'number') {
-    return failed('the process died before it had begun');
-  }
-  const place = { vmContextId, diskId };
+  const named = backupOf(job);
+  if (!named) return failed('the process died before it had begun');
+  const { repositoryId, place, backupId } = named;
   return withRepository(environment, repositoryId, async (repository) => {
     const folder = await repository.readDisk(place);
     const still = folder.damaged.has(backupId) || folder.sidecars.some((sidecar) => sidecar.backup_id === backupId);
@@ -199,6 +197,21 @@ async function decideDelete(environment: JobEnvironment, job: TrackedJob): Promi
     await cleanUp(environment, repository, { place, jobId: job.id, deleted: backupId });
     await deleteBackupJob(environment.catalog, backupId);
     return { status: 'completed', message: 'recovered: the delete was finished' };
+  });
+}
+
+/** The file of a hold counts from the moment it is there: the catalog has to know it, or nobody could lift it. */
+async function decideHold(environment: JobEnvironment, job: TrackedJob): Promise<Settlement> {
+  const named = backupOf(job);
+  if (!named) return failed('the process died before it had begun');
+  const { repositoryId, place, backupId } = named;
+  return withRepository(environment, repositoryId, async (repository) => {
+    const protection = (await repository.locks.read(place)).get(backupId);
+    const { changed } = await environment.catalog.transaction(async (unit) => {
+      const row = await findBackupJob(unit, backupId);
+      return applyHolds(unit, { backupId, sidecar: undefined, protection }, row, await listHolds(unit, [backupId]));
+    });
+    return changed ? { status: 'completed', message: 'recovered: the catalog knows what the file says' } : failed('the process died');
   });
 }
 
@@ -239,6 +252,16 @@ function stillOffline({ name, last_check_at: at }: BackupRepository): ChainkeepE
     context: { repository: name },
     retryable: true,
   });
+}
+
+/** The backup that a job is about. */
+function backupOf(job: TrackedJob): { readonly repositoryId: string; readonly place: DiskPlace; readonly backupId: string } | undefined {
+  const repositoryId = textOf(job, 'repository_id');
+  const vmContextId = textOf(job, 'vm_context_id');
+  const backupId = textOf(job, 'backup_id');
+  const diskId = job.metadata?.disk_id;
+  if (repositoryId === undefined || vmContextId === undefined || backupId === undefined || typeof diskId !== 'number') return undefined;
+  return { repositoryId, place: { vmContextId, diskId }, backupId };
 }
 
 function textOf(job: TrackedJob, name: string): string | undefined {

@@ -71,6 +71,8 @@ export interface BackupRun {
   readonly signal?: AbortSignal;
   /** Bytes of the disk that are settled. */
   readonly onProgress?: (done: number, total: number) => void;
+  /** See LookOptions. */
+  readonly sweptAt?: number | undefined;
 }
 
 export interface CreatedBackup {
@@ -141,7 +143,7 @@ export async function runBackup(
     const written = await digests.finish();
     finished.push(folder + digestsFile(backupId, 1));
     const sidecar = describe(context, request, plan, recorder, { ...built, written });
-    const extended = await protectAncestors(context, sidecar, chain, run.guard);
+    const extended = await protectAncestors(context, sidecar, chain, run);
     await commit(context, sidecar, chain[0], run, finished);
     const own = await protectNew(context, sidecar, chain, run.guard);
     const { bytesWritten, clustersWritten } = recorder;

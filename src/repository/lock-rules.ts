@@ -27,7 +27,11 @@ export function lockBase({ completed_at }: Pick<Sidecar, 'completed_at'>, now: n
 }
 
 /** The date that a backup has by itself; undefined where the settings do not lock its type. */
-export function ownLock(backup: LockedBackup, settings: Immutability | undefined, now: number): number | undefined {
+export function ownLock(
+  backup: Pick<LockedBackup, 'backup_type' | 'completed_at'>,
+  settings: Immutability | undefined,
+  now: number,
+): number | undefined {
   if (!settings || settings.min_retention_days === 0) return undefined;
   const applies = backup.backup_type === 'full' ? settings.apply_to_full_backups : settings.apply_to_incrementals;
   return applies ? lockBase(backup, now) + settings.min_retention_days * DAY_MS : undefined;

@@ -2,18 +2,29 @@
 // It must not write anything: run-protection.ts does, and only what stands here.
 
 import { isChainkeepError } from '../plumbing/errors.ts';
+import { gather } from '../plumbing/gather.ts';
 import { checkBlobName } from '../store/blob-name.ts';
 import type { BlobInfo, BlobProtection } from '../store/blob-store.ts';
 import { readListedFolder } from './disk-folder.ts';
+import type { Immutability } from './immutability.ts';
 import { type DiskPlace, diskFolder, lockFile, parseCompactTime, parseFileName, parseProtectionName } from './layout.ts';
-import { type LockTime, markDue, planHolds, planLocks } from './lock-rules.ts';
-import { isActive, type Protection, readProtections } from './protection.ts';
+import { DAY_MS, type LockTime, markDue, planHolds, planLocks } from './lock-rules.ts';
+import { type Hold, isActive, type Protection, readProtections } from './protection.ts';
 import type { RepositoryContext } from './repository-context.ts';
 import type { Sidecar } from './sidecar-fields.ts';
 
+interface ProtectStep {
+  readonly action: 'protect';
+  readonly protection: BlobProtection;
+  /** It was protected before. */
+  readonly again: boolean;
+  /** It says that all of its backup is protected: only where all before it went well. */
+  readonly isLast: boolean;
+}
+
 export type ProtectionStep = { readonly backupId: string; readonly name: string } & (
   | { readonly action: 'lock' } // make the file of a date
-  | { readonly action: 'protect'; readonly protection: BlobProtection /** It was protected before. */; readonly again: boolean }
+  | ProtectStep
   | { readonly action: 'release' } // a mark whose date is over
   | { readonly action: 'drop' } // the file of a date that a later one has taken over
 );
@@ -32,7 +43,7 @@ export interface LookOptions {
   /** Only what these need is done; without it everything of the disk. */
   readonly only?: ReadonlySet<string>;
   /** When everything that was due was protected: what is not any more has lost its protection since. */
-  readonly sweptAt?: number;
+  readonly sweptAt?: number | undefined;
 }
 
 interface DiskState {
@@ -50,19 +61,51 @@ export async function lookAtProtection(context: RepositoryContext, place: DiskPl
   if (!context.immutability && protections.size === 0) return { place, steps: [], dates: present };
   const time = await context.time();
   const dates = planLocks(backups, present, context.immutability, time.now);
-  const heldNow = [...protections].filter(([, { holds }]) => holds.some(isActive)).map(([id]) => id);
-  const held = planHolds(backups, new Set(heldNow));
-  // What was held once may still carry a mark or a hold of the store.
-  const freed = planHolds(backups, new Set([...protections].filter(([, { holds }]) => holds.length > 0).map(([id]) => id)));
+  const held = planHolds(backups, heldBy(protections, isActive));
+  const wasHeld = planHolds(
+    backups,
+    heldBy(protections, (hold) => mayHoldInStore(hold, options.sweptAt)),
+  );
+  const before = options.sweptAt === undefined ? new Set<string>() : protectedAt(options.sweptAt, state, context.immutability, time);
+  const known = new Map(backups.map((backup) => [backup.backup_id, backup]));
+  const common = { context, place, time, isWhole: !options.only, sweptAt: options.sweptAt };
   const steps: ProtectionStep[] = [];
-  for (const id of [...new Set([...dates.keys(), ...held, ...freed])].sort()) {
+  for (const id of [...new Set([...dates.keys(), ...held, ...wasHeld])].sort()) {
     if (options.only && !options.only.has(id)) continue;
-    const until = dates.get(id);
-    const backup = backups.find(({ backup_id }) => backup_id === id);
-    const look = { context, place, time, id, backup, until, present: present.get(id), isHeld: held.has(id), sweptAt: options.sweptAt };
+    const holds = { isHeld: held.has(id), wasHeld: wasHeld.has(id), wasProtected: before.has(id) };
+    const look = { ...common, ...holds, id, backup: known.get(id), until: dates.get(id), present: present.get(id) };
     steps.push(...(await lookAtBackup(look, state.files.get(id) ?? [])));
   }
   return { place, steps, dates };
+}
+
+function heldBy(protections: DiskState['protections'], counts: (hold: Hold) => boolean): Set<string> {
+  return new Set([...protections].filter(([, { holds }]) => holds.some(counts)).map(([id]) => id));
+}
+
+/**
+ * May a mark or a hold of the store still be there for it? When all was looked at after it was lifted, what holds there now was set by somebody else.
+ * The two times may come from different clocks.
+ */
+function mayHoldInStore({ liftedAt }: Hold, sweptAt: number | undefined): boolean {
+  return liftedAt === null || sweptAt === undefined || Date.parse(liftedAt) > sweptAt - DAY_MS;
+}
+
+/** What had to be protected at that time, and ever since: by the backups, dates and holds that were there then. */
+function protectedAt(
+  then: number,
+  { backups, protections, files }: DiskState,
+  settings: Immutability | undefined,
+  { expireAt }: LockTime,
+): ReadonlySet<string> {
+  const there = backups.filter(({ completed_at }) => Date.parse(completed_at) <= then);
+  const present = new Map<string, number>();
+  for (const [id, infos] of files) {
+    present.set(id, Math.max(0, ...infos.filter(({ modifiedAt }) => modifiedAt <= then).map(({ name }) => lockDate(name))));
+  }
+  const locked = [...planLocks(there, present, settings, then)].filter(([, until]) => until > (expireAt ?? 0));
+  const held = heldBy(protections, (hold) => isActive(hold) && Date.parse(hold.createdAt) <= then);
+  return new Set([...planHolds(there, held), ...locked.map(([id]) => id)]);
 }
 
 async function readState(context: RepositoryContext, place: DiskPlace, chain: readonly Sidecar[] | undefined): Promise<DiskState> {
@@ -88,6 +131,12 @@ interface BackupLook {
   readonly until: number | undefined;
   readonly present: number | undefined;
   readonly isHeld: boolean;
+  /** By a hold of ours, now or a short time ago: of itself, or of what needs it. */
+  readonly wasHeld: boolean;
+  /** It had to be protected when everything was. */
+  readonly wasProtected: boolean;
+  /** Of everything of the disk, not of what a commit needs. */
+  readonly isWhole: boolean;
   readonly sweptAt: number | undefined;
 }
 
@@ -110,7 +159,7 @@ async function lookAtBackup(look: BackupLook, infos: readonly BlobInfo[]): Promi
 
 /** In a store with marks: each file carries one, or none does. */
 async function lookAtMarks(
-  { context, id, backup, isHeld, until, sweptAt, time }: BackupLook,
+  { context, id, backup, isHeld, wasProtected, until, sweptAt, time }: BackupLook,
   files: readonly BlobInfo[],
   { newLock, isNeeded }: { readonly newLock: string | undefined; readonly isNeeded: boolean },
 ): Promise<ProtectionStep[]> {
@@ -123,30 +172,44 @@ async function lookAtMarks(
     const isMarked = (await protectionOf(context, name)) !== undefined;
     if (isMarked && !isNeeded) steps.push({ backupId: id, action: 'release', name });
     if (isMarked || !isNeeded) continue;
-    const again = sweptAt !== undefined && due <= sweptAt && modifiedAt <= sweptAt;
-    steps.push({ backupId: id, action: 'protect', name, protection, again });
+    const again = wasProtected && sweptAt !== undefined && due <= sweptAt && modifiedAt <= sweptAt;
+    steps.push({ backupId: id, action: 'protect', name, protection, again, isLast: false });
   }
-  if (newLock !== undefined && isNeeded) steps.push({ backupId: id, action: 'protect', name: newLock, protection, again: false });
+  if (newLock !== undefined && isNeeded)
+    steps.push({ backupId: id, action: 'protect', name: newLock, protection, again: false, isLast: false });
   return steps;
 }
 
-/** In a store with dates: they cannot be taken off, and the last one that was set says of all. */
+/**
+ * In a store with dates: they cannot be taken off. A commit believes the file of the date, which was protected after all others; a look at the whole
+ * disk asks every file, for one may have come back from a copy, or beside a date that was there. Only a hold of ours is lifted: others have reasons
+ * of their own to hold a file there.
+ */
 async function lookAtDates(
-  { context, id, until, isHeld }: BackupLook,
+  { context, id, until, isHeld, wasHeld, isWhole }: BackupLook,
   names: readonly string[],
   isOver: boolean,
 ): Promise<ProtectionStep[]> {
   const steps: ProtectionStep[] = [];
   const last = names.filter((name) => parseProtectionName(name)?.kind === 'lock').at(-1);
-  const image = names.find((name) => parseFileName(name)?.kind === 'image');
+  const asked = isWhole || wasHeld ? names : names.filter((name) => name === last);
+  const found = new Map(await gather(asked, async (name) => [name, await protectionOf(context, name)] as const));
   const step = (name: string, protection: BlobProtection): void => {
-    steps.push({ backupId: id, action: 'protect', name, protection, again: false });
+    steps.push({
+      backupId: id,
+      action: 'protect',
+      name,
+      protection,
+      again: false,
+      isLast: name === last && protection.until !== undefined,
+    });
   };
-  if (!isOver && until !== undefined && last !== undefined && ((await protectionOf(context, last))?.until ?? 0) < until) {
-    for (const name of [...names.filter((other) => other !== last), last]) step(name, { until });
+  if (!isOver && until !== undefined && last !== undefined) {
+    const isLate = (name: string): boolean => (found.get(name)?.until ?? 0) < until;
+    const late = asked.some(isLate) ? names.filter(isLate) : [];
+    for (const name of [...late.filter((other) => other !== last), ...late.filter((other) => other === last)]) step(name, { until });
   }
-  const isMarked = image !== undefined && (await protectionOf(context, image))?.hold === true;
-  if (isHeld !== isMarked) for (const name of names) step(name, { hold: isHeld });
+  if (wasHeld) for (const name of names) if ((found.get(name)?.hold ?? false) !== isHeld) step(name, { hold: isHeld });
   return steps;
 }
 

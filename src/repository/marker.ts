@@ -43,7 +43,11 @@ export async function readMarker(store: BlobStore, blake3: Blake3): Promise<Mark
   }
 }
 
-/** `replace` only to change the owner or the settings of an existing repository; a new one is created exactly once, whoever races. */
+/**
+ * `replace` only to change the owner or the settings of an existing repository; a new one is created exactly once, whoever races. Not every store
+ * replaces under a condition, so a take-over in the moment between the look and this is undone. There is one owner all the same, whoever wrote last:
+ * the other one finds it before his next commit, for each reads the marker again.
+ */
 export async function writeMarker(store: BlobStore, blake3: Blake3, marker: Marker, options: { readonly replace: boolean }): Promise<void> {
   if (options.replace) await store.release(MARKER_NAME); // a marker is never protected by us; a copy of a repository may have come read-only
   await writeBlob(store, MARKER_NAME, encodeSealed(blake3, marker), { ifAbsent: !options.replace });

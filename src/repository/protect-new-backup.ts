@@ -18,11 +18,11 @@ export async function protectAncestors(
   context: RepositoryContext,
   sidecar: Sidecar,
   chain: readonly Sidecar[],
-  guard: Guard,
+  { guard, sweptAt }: { readonly guard: Guard; readonly sweptAt?: number | undefined },
 ): Promise<ReadonlyMap<string, number>> {
   if (!context.immutability || chain.length === 0) return new Map();
   const only = new Set(chain.map(({ backup_id }) => backup_id));
-  const plan = await lookAtProtection(context, placeOf(sidecar), { chain: [await asOfNow(context, sidecar), ...chain], only });
+  const plan = await lookAtProtection(context, placeOf(sidecar), { chain: [await asOfNow(context, sidecar), ...chain], only, sweptAt });
   const fault = firstFault(await runProtection(context, plan, guard));
   if (fault) throw fault;
   return new Map([...plan.dates].filter(([id]) => only.has(id)));

@@ -65,7 +65,10 @@ async function readProtection(store: BlobStore, blake3: Blake3, backupId: string
     if (date !== undefined) dates.push(isoTime(date));
     else if (file?.kind === 'hold' && number !== undefined) {
       numbers.set(Number(number), { ...numbers.get(Number(number)), [lifted ? 'lifted' : 'hold']: info });
-    } else damage.push(invalid(backupId, info.name, 'its name says neither a date nor a number'));
+    } else {
+      const advice = 'the backup counts as held; give the file its right name again, or take it away if it never was one of Chainkeep';
+      damage.push(invalid(backupId, info.name, 'its name says neither a date nor a number', advice));
+    }
   }
   const holds: Hold[] = [];
   for (const [number, { hold, lifted }] of numbers) {
@@ -154,9 +157,14 @@ async function readFields(store: BlobStore, blake3: Blake3, backupId: string, na
   }
 }
 
-function invalid(backupId: string, name: string, what: string): ChainkeepError {
+function invalid(
+  backupId: string,
+  name: string,
+  what: string,
+  advice = 'the backup counts as held; bring the file back from a copy',
+): ChainkeepError {
   return new ChainkeepError('PROTECTION_INVALID', `${name.slice(name.lastIndexOf('/') + 1)} is damaged: ${what}`, {
-    advice: 'the backup counts as held; bring the file back from a copy',
+    advice,
     context: { backup_id: backupId },
   });
 }

@@ -17,7 +17,7 @@ export interface KnownProtection {
 }
 
 /**
- * Throws HOLD_ACTIVE or IMMUTABLE_RETENTION_ACTIVE; CLOCK_JUMPED for a backup that has a date while no clock can be believed.
+ * Throws HOLD_ACTIVE, IMMUTABLE_RETENTION_ACTIVE or PROTECTION_INVALID; CLOCK_JUMPED for a backup that has a date while no clock can be believed.
  * `sidecar`: `damaged` where it cannot be read, undefined where there is no backup (any more) that could have a date of its own.
  */
 export async function refuseProtected(
@@ -32,13 +32,15 @@ export async function refuseProtected(
   for await (const info of store.list(`${diskFolder(place)}${backupId}.`)) listed.push(info);
   const found = (await readProtections(store, blake3, listed)).get(backupId);
   const held = [...(found?.holds.filter(isActive) ?? []), ...(known?.holds ?? [])];
+  const [damage] = found?.damage ?? [];
   const lastDates = [found?.lockedUntil, known?.lockedUntil].flatMap((date) => (date == null ? [] : [Date.parse(date)]));
-  if (lastDates.length === 0 && held.length === 0 && !immutability) return;
+  if (lastDates.length === 0 && held.length === 0 && !damage && !immutability) return;
   const time = await context.time();
   const own = sidecar && ownDate(context, backupId, sidecar, time.now);
   const until = Math.max(...lastDates, own ?? 0);
   const [hold] = held;
   if (hold) throw heldError(backupId, hold, until);
+  if (damage) throw damage; // a name that is neither a hold nor a date, and may have been one
   if (until <= 0) return;
   if (time.expireAt === undefined) throw clockError(backupId, until, time.problem);
   if (until > time.expireAt) throw lockedError(backupId, until);

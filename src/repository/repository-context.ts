@@ -6,6 +6,7 @@ import type { Logger } from '../plumbing/logger.ts';
 import type { BlobStore } from '../store/blob-store.ts';
 import type { Immutability } from './immutability.ts';
 import type { LockTime } from './lock-rules.ts';
+import type { Marker } from './marker.ts';
 
 export interface RepositoryContext {
   readonly store: BlobStore;
@@ -18,7 +19,7 @@ export interface RepositoryContext {
   time(): Promise<LockTime>;
   /**
    * Reads the marker again: throws REPOSITORY_OFFLINE when it vanished (an unmounted disk), REPOSITORY_FOREIGN when another
-   * installation took the repository over.
+   * installation took the repository over. Answers what it read.
    */
-  assertOwned(): Promise<void>;
+  assertOwned(): Promise<Marker>;
 }

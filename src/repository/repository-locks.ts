@@ -9,7 +9,7 @@ import { type Immutability, isSameImmutability } from './immutability.ts';
 import { type DiskPlace, diskFolder, EVERY_DISK, parseCompactTime, parseProtectionName } from './layout.ts';
 import type { LockTime } from './lock-rules.ts';
 import { type LookOptions, lookAtProtection, type ProtectionPlan } from './look-at-protection.ts';
-import { readMarker, writeMarker } from './marker.ts';
+import { writeMarker } from './marker.ts';
 import { type Hold, type Protection, readProtections } from './protection.ts';
 import type { RepositoryContext } from './repository-context.ts';
 import { type ProtectionOutcome, runProtection } from './run-protection.ts';
@@ -26,8 +26,8 @@ export interface RepositoryLocks {
   run(plan: ProtectionPlan, guard: Guard): Promise<ProtectionOutcome>;
   addHold(place: DiskPlace, backupId: string, request: HoldRequest, guard: Guard): Promise<Hold>;
   liftHold(place: DiskPlace, backupId: string, lift: { readonly holdId: string; readonly by: string }, guard: Guard): Promise<Hold>;
-  /** Makes the marker carry the settings that count. Answers whether it had to be changed. */
-  keepSettings(): Promise<boolean>;
+  /** What the marker asks for from now on, also less: the caller knows that nothing is locked any more. Answers whether it had to be changed. */
+  replaceSettings(settings: Immutability | undefined): Promise<boolean>;
 }
 
 export function openLocks(context: RepositoryContext): RepositoryLocks {
@@ -39,10 +39,7 @@ export function openLocks(context: RepositoryContext): RepositoryLocks {
     run: (plan, guard) => runProtection(context, plan, guard),
     addHold: (place, backupId, request, guard) => addHold(context, place, backupId, request, guard),
     liftHold: (place, backupId, lift, guard) => liftHold(context, place, backupId, lift, guard),
-    keepSettings: async () => {
-      await context.assertOwned();
-      return replaceImmutability(context, context.immutability);
-    },
+    replaceSettings: (settings) => replaceSettings(context, settings),
   };
 }
 
@@ -53,13 +50,9 @@ export async function timeOfClocks(clock: Clock, store: BlobStore): Promise<Lock
   return { now: Math.max(here, there ?? here), expireAt: Math.min(here, there ?? here) };
 }
 
-/** Sets what the marker asks for, also to less: the caller knows that nothing is locked any more. */
-export async function replaceImmutability(
-  { store, blake3 }: Pick<RepositoryContext, 'store' | 'blake3'>,
-  settings: Immutability | undefined,
-): Promise<boolean> {
-  const marker = await readMarker(store, blake3);
-  if (!marker || isSameImmutability(settings, marker.immutability ?? undefined)) return false;
+async function replaceSettings({ store, blake3, assertOwned }: RepositoryContext, settings: Immutability | undefined): Promise<boolean> {
+  const marker = await assertOwned();
+  if (isSameImmutability(settings, marker.immutability ?? undefined)) return false;
   await writeMarker(store, blake3, { ...marker, immutability: settings ?? null }, { replace: true });
   return true;
 }

@@ -81,7 +81,7 @@ export async function openRepository(options: RepositoryOptions): Promise<Reposi
     logger: options.logger,
     immutability,
     time: options.time ?? (() => timeOfClocks(options.clock, store)),
-    assertOwned: async () => assertOwned(await expectMarker(options, blake3), options),
+    assertOwned: async () => asOwner(await expectMarker(options, blake3), options),
   };
   return {
     id: marker.repository_id,
@@ -224,8 +224,9 @@ async function expectMarker(options: RepositoryOptions, blake3: Blake3): Promise
   });
 }
 
-function assertOwned(marker: Marker, { store, installationId }: RepositoryOptions): void {
+function asOwner(marker: Marker, { store, installationId }: RepositoryOptions): Marker {
   if (marker.owner !== installationId) throw foreign(store, marker);
+  return marker;
 }
 
 function foreign(store: BlobStore, marker: Marker): ChainkeepError {

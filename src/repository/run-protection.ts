@@ -30,17 +30,27 @@ export async function runProtection(context: RepositoryContext, { steps }: Prote
   await guard.assertHeld();
   await context.assertOwned();
   const done = { locked: 0, protected: 0, restored: [] as string[], released: 0, failures: [] as ChainkeepError[] };
+  const incomplete = new Set<string>();
   for (const step of steps) {
+    if (step.action === 'protect' && step.isLast && incomplete.has(step.backupId)) continue;
     try {
       await runStep(context, step);
     } catch (error) {
       if (step.action === 'lock' || !isChainkeepError(error)) throw error;
       done.failures.push(error);
+      incomplete.add(step.backupId);
       continue;
     }
     if (step.action === 'lock') done.locked++;
     if (step.action === 'protect') done.protected++;
-    if (step.action === 'protect' && step.again) done.restored.push(step.name);
+    if (step.action === 'protect' && step.again) {
+      done.restored.push(step.name);
+      // Told at once, whatever becomes of the work that looked: to the next look all is in order again.
+      context.logger.log('error', `ALARM: somebody took the protection off ${step.name}; it is protected again`, {
+        name: step.name,
+        alarm: true,
+      });
+    }
     if (step.action === 'release') done.released++;
   }
   return done;

@@ -1,16 +1,12 @@
 // The configured repositories: registered whole or not at all, changed, moved, disabled, and never kept waiting by one that does not answer.
 
 import { existsSync, mkdirSync, readdirSync, renameSync, rmSync } from 'node:fs';
-import { join } from 'node:path';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { countBackupJobs, insertBackupJob } from '../../src/catalog/backup-jobs.ts';
 import type { Catalog } from '../../src/catalog/catalog.ts';
 import { listSecrets } from '../../src/catalog/secrets.ts';
 import { installationId } from '../../src/control/installation.ts';
-import { RepositoryManager, type RepositoryManagerOptions } from '../../src/control/repository-manager.ts';
-import { openKeyStore } from '../../src/control/secret-keys.ts';
-import { type Clock, systemClock } from '../../src/plumbing/clock.ts';
 import { ChainkeepError } from '../../src/plumbing/errors.ts';
 import { silentLogger } from '../../src/plumbing/logger.ts';
 import { Secret } from '../../src/plumbing/secret.ts';
@@ -18,50 +14,8 @@ import type { BlobStore } from '../../src/store/blob-store.ts';
 import { openLocalStore } from '../../src/store/local/local-store.ts';
 import { openStore } from '../../src/store/registry.ts';
 import type { StoreConfig } from '../../src/store/store-kind.ts';
-import { addVm, backupRow, openScratch, scratchFolder, setClock } from '../catalog/scratch-catalog.ts';
-
-const S3 = { bucket: 'backups', access_key_id: 'AKIA' };
-
-interface Scene {
-  readonly manager: RepositoryManager;
-  readonly catalog: Catalog;
-  readonly folder: string;
-  /** What the stores of kind s3 and azure were opened with; they lie in folders here. */
-  readonly opened: StoreConfig[];
-  /** Another one over the same catalog. */
-  open(options: Partial<RepositoryManagerOptions>): RepositoryManager;
-  path(name: string): string;
-}
-
-async function openScene(clock: Clock = systemClock): Promise<Scene> {
-  const { catalog } = await openScratch(clock);
-  const folder = await scratchFolder();
-  const opened: StoreConfig[] = [];
-  const asFolders: typeof openStore = async (type, config, options) => {
-    if (type === 'local') return openStore(type, config, options);
-    opened.push(config);
-    return openLocalStore(join(folder, String(config.bucket ?? config.container_name)), options);
-  };
-  const open = (options: Partial<RepositoryManagerOptions>): RepositoryManager => {
-    const keys = async () => openKeyStore({ home: folder, installationId: await installationId(catalog) });
-    return new RepositoryManager({ catalog, clock, installationId: () => installationId(catalog), keys, openStore: asFolders, ...options });
-  };
-  return { manager: open({}), catalog, folder, opened, open, path: (name) => join(folder, name) };
-}
-
-function addLocal({ manager, path }: Scene, name: string, place = name) {
-  return manager.registerRepository({ name, type: 'local', settings: { path: path(place) }, takeOver: false });
-}
-
-function addS3({ manager }: Scene, secret = 'hush-hush') {
-  return manager.registerRepository({
-    name: 'cloud',
-    type: 's3',
-    settings: S3,
-    secrets: { secret_access_key: new Secret(secret) },
-    takeOver: false,
-  });
-}
+import { addVm, backupRow, setClock } from '../catalog/scratch-catalog.ts';
+import { addLocal, addS3, openScene, S3, type Scene } from './repository-scene.ts';
 
 /** The key file is not part of what a registration leaves. */
 function filesOf({ folder }: Scene): readonly string[] {
@@ -87,22 +41,6 @@ describe('registering', () => {
     });
     await (await scene.manager.openRepository(row, silentLogger)).repository.close();
     expect(scene.opened.map((config) => revealed(config, 'secret_access_key'))).toEqual(['hush-hush', 'hush-hush']);
-  });
-
-  it('keeps the settings of immutability', async () => {
-    const { manager, path } = await openScene();
-    const settings = { path: path('locked'), 'immutable_config.type': 'linux_chattr', 'immutable_config.min_retention_days': '30' };
-    const row = await manager.registerRepository({ name: 'locked', type: 'local', settings, takeOver: false });
-    expect(row).toMatchObject({
-      is_immutable: true,
-      min_retention_days: 30,
-      immutable_config: { type: 'linux_chattr', min_retention_days: 30, grace_period_days: 0 },
-      config: { path: path('locked') },
-    });
-    expect(await manager.updateRepository('locked', { unset: ['immutable_config'] })).toMatchObject({
-      is_immutable: false,
-      immutable_config: null,
-    });
   });
 
   it('that fails at any call to the store leaves nothing: no row, secret, marker or folder', async () => {

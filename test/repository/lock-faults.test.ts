@@ -8,9 +8,13 @@ const scratch = scratchFolder();
 
 describe('a backup in an immutable repository', () => {
   for (const kind of ['marks', 'dates'] as const) {
-    for (const effect of ['before', 'after'] as const) {
-      it(`in a store with ${kind} that dies (${effect}) is protected, or not there`, () =>
-        tryLockFaults(scratch, { kind, effect, stride: 11 }));
+    for (const [effect, sticky] of [
+      ['before', true],
+      ['after', true],
+      ['before', false],
+    ] as const) {
+      it(`in a store with ${kind} that dies ${sticky ? 'for good' : 'once'} (${effect}) is protected, or not there`, () =>
+        tryLockFaults(scratch, { kind, effect, sticky, stride: 11 }));
     }
   }
 });

@@ -1,4 +1,4 @@
-// A backup in an immutable repository whose store dies at its Nth operation, for good: afterwards all is protected, or nothing is there.
+// A backup in an immutable repository whose store dies at its Nth operation, for good or for that one: afterwards all is protected, or nothing is there.
 
 import { expect } from 'vitest';
 import { ChainkeepError } from '../../src/plumbing/errors.ts';
@@ -12,12 +12,15 @@ export interface LockFaults {
   readonly kind: 'marks' | 'dates';
   /** Is the operation at which it dies done, or not? */
   readonly effect: 'before' | 'after';
+  /** Does it die for good, or does one operation fail? */
+  readonly sticky: boolean;
   /** Every how many operations it dies. */
   readonly stride: number;
 }
 
-export async function tryLockFaults(scratch: (name: string) => string, { kind, effect, stride }: LockFaults): Promise<void> {
-  const site = new LockSite(scratch);
+export async function tryLockFaults(scratch: (name: string) => string, { kind, effect, sticky, stride }: LockFaults): Promise<void> {
+  // A folder of its own: what the stories of others left there would count.
+  const site = new LockSite((name) => scratch(`${kind}-${effect}-${sticky ? 'for good' : 'once'}-${name}`));
   const outcomes = { kept: 0, gone: 0 };
   for (let failAt = 1, untouched = false; !untouched; failAt += stride) {
     await site.begin();
@@ -25,7 +28,7 @@ export async function tryLockFaults(scratch: (name: string) => string, { kind, e
     const repository = await site.test.through(inner);
     const full = await site.save(1, {}, repository);
     site.now += DAY_MS;
-    const { store, operations } = faultyStore(inner, { failAt, sticky: true, effect });
+    const { store, operations } = faultyStore(inner, { failAt, sticky, effect });
     const made = await site.test
       .through(store)
       .then((through) => site.save(2, {}, through))

@@ -1,7 +1,7 @@
 // The backup job: all disks of one run as one restore point. Each disk is leased, planned, run, committed, and entered in the catalog.
 
 import type { BackupInput, BackupOutcome, JobWatch } from '../../app-interface.ts';
-import { findBackupJob, selectBackupJobs, updateBackupJob } from '../../catalog/backup-jobs.ts';
+import { type BackupJob, findBackupJob, selectBackupJobs, updateBackupJob } from '../../catalog/backup-jobs.ts';
 import type { BackupRepository } from '../../catalog/backup-repositories.ts';
 import { backupOfDiskKey } from '../../catalog/orphaned-backups.ts';
 import { raiseProtectedUntil } from '../../catalog/protected-backups.ts';
@@ -14,6 +14,7 @@ import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
 import type { BackupPlan, BackupRequest, CreatedBackup } from '../../repository/create-backup.ts';
 import type { Guard } from '../../repository/guard.ts';
 import type { DiskPlace } from '../../repository/layout.ts';
+import { ownLock } from '../../repository/lock-rules.ts';
 import type { Repository } from '../../repository/repository.ts';
 import type { OpenedSource } from '../../source/open-source.ts';
 import { openSource } from '../../source/open-source.ts';
@@ -25,7 +26,7 @@ import { requestFor } from './backup-request.ts';
 import { reserveAll, reserveFor, withRoom } from './backup-room.ts';
 import { backupRow } from './backup-row.ts';
 import { fateOf, type JobEnvironment } from './job-environment.ts';
-import { isoDates, protectAsWriter, protectWhenDue } from './protect.ts';
+import { findSweptAt, isoDates, protectNow, protectWhenDue, tellingFailure } from './protect.ts';
 
 export interface Disk {
   readonly diskId: number;
@@ -125,14 +126,14 @@ async function runDisks(run: Run, disks: readonly Disk[], job: JobContext): Prom
   const { repositories } = run.environment;
   const opened = await repositories.openRepository(run.row, job.logger, job.signal);
   const outcomes: BackupOutcome[] = [];
+  const unprotected: ChainkeepError[] = [];
   try {
     await withRoom(run, opened, job, async (space) => {
       await reserveAll(run, { opened, space }, disks, job.signal);
-      for (const disk of disks) outcomes.push(await runDisk(run, { opened, space }, disk, job));
+      for (const disk of disks) outcomes.push(await runDisk(run, { opened, space, unprotected }, disk, job));
     });
     await protectWhenDue({ environment: run.environment, row: run.row, repository: opened.repository, job });
     await repositories.measureStorage(opened, job.logger);
-    return outcomes;
   } catch (error) {
     const kept = outcomes.map((outcome) => `disk ${outcome.disk_id} is kept as ${outcome.backup_id}`).join(', ');
     if (kept)
@@ -141,14 +142,19 @@ async function runDisks(run: Run, disks: readonly Disk[], job: JobContext): Prom
   } finally {
     await opened.repository.close();
   }
+  const [first] = unprotected;
+  if (first) throw first;
+  return outcomes;
 }
 
 interface Target {
   readonly opened: OpenedRepository;
   readonly space: Space;
+  /** Why backups that are complete are not protected: the disks behind them are backed up all the same. */
+  readonly unprotected: ChainkeepError[];
 }
 
-async function runDisk(run: Run, { opened, space }: Target, disk: Disk, job: JobContext): Promise<BackupOutcome> {
+async function runDisk(run: Run, { opened, space, unprotected }: Target, disk: Disk, job: JobContext): Promise<BackupOutcome> {
   const { environment, row, context } = run;
   const { chains } = environment;
   const { repository } = opened;
@@ -178,7 +184,10 @@ async function runDisk(run: Run, { opened, space }: Target, disk: Disk, job: Job
       await chains.completeBackup(backupRow(created.sidecar, row));
       await raiseProtectedUntil(environment.catalog, isoDates(created.locked));
     });
-    if (created.unprotected) throw created.unprotected;
+    if (created.unprotected) {
+      job.logger.log('error', `backup ${created.sidecar.backup_id} is complete, and not protected: ${created.unprotected.message}`);
+      unprotected.push(created.unprotected);
+    }
     await protectRecovered(run, repository, place, { guard, job });
     return outcomeOf(created, run, job.jobId, Math.round(environment.clock.monotonic() - began));
   });
@@ -191,9 +200,15 @@ async function protectRecovered(
   place: DiskPlace,
   { guard, job }: { readonly guard: Guard; readonly job: JobContext },
 ): Promise<void> {
-  if (!repository.locks.settings) return;
-  const rows = await selectBackupJobs(environment.catalog, { ...place, repositoryId: row.id, statuses: ['completed'] });
-  if (rows.some((backup) => backup.protected_until === null)) await protectAsWriter({ environment, row, repository, job }, place, guard);
+  const { settings } = repository.locks;
+  if (!settings) return;
+  await tellingFailure(job, async () => {
+    const rows = await selectBackupJobs(environment.catalog, { ...place, repositoryId: row.id, statuses: ['completed'] });
+    const { now } = await repository.locks.time();
+    const isUnlocked = ({ protected_until, completed_at, backup_type }: BackupJob): boolean =>
+      protected_until === null && completed_at !== null && (ownLock({ backup_type, completed_at }, settings, now) ?? 0) > now;
+    if (rows.some(isUnlocked)) await protectNow({ environment, row, repository, job }, place, guard);
+  });
 }
 
 interface Prepared {
@@ -208,6 +223,7 @@ async function transfer(run: Run, repository: Repository, { request, plan, guard
     return await repository.runBackup(request, plan, {
       guard,
       signal: job.signal,
+      sweptAt: await findSweptAt({ environment: run.environment, row: run.row, repository }),
       onProgress: (done, total) => job.progress(`disk ${request.place.diskId}`, done, total),
     });
   } catch (error) {

@@ -7,15 +7,13 @@ import type { BackupJob } from '../../catalog/backup-jobs.ts';
 import { isPlaceholder } from '../../catalog/backup-marks.ts';
 import type { Catalog } from '../../catalog/catalog.ts';
 import { type HoldRow, insertHold, listHolds, updateHold } from '../../catalog/holds.ts';
-import { raiseProtectedUntil } from '../../catalog/protected-backups.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
 import type { Guard } from '../../repository/guard.ts';
 import type { Hold } from '../../repository/protection.ts';
 import type { Repository } from '../../repository/repository.ts';
-import type { JobContext } from '../job.ts';
 import { runJob } from '../runner.ts';
 import type { JobEnvironment } from './job-environment.ts';
-import { isoDates } from './protect.ts';
+import { protectNow, tellingFailure } from './protect.ts';
 
 // What the catalog and the file can hold; a reason is a sentence or two.
 const LONGEST_REASON = 2000;
@@ -65,12 +63,13 @@ async function changeHold(
     metadata: { repository_id: row.id, vm_context_id: backup.vm_context_id, disk_id: backup.disk_id, backup_id: backup.id, ...metadata },
   };
   const { jobId, result } = await runJob(environment, spec, watch, async (job) => {
-    const { repository } = await environment.repositories.openRepository(row, job.logger);
+    const { repository } = await environment.repositories.openRepository(row, job.logger, job.signal);
     try {
       return await environment.chains.withWriter(row.id, place, job, async (guard) => {
         const hold = await job.step('write the file', () => change(repository, guard));
         await job.step('catalog', () => enter(environment.catalog, backup.id, hold));
-        await job.step('protect', () => protectFiles(environment, repository, backup, guard, job));
+        // The hold is there, and our own refusal holds it: what the store cannot do is told.
+        await tellingFailure(job, () => job.step('protect', () => protectNow({ environment, row, repository, job }, place, guard)));
         return hold;
       });
     } finally {
@@ -78,20 +77,6 @@ async function changeHold(
     }
   });
   return { job_id: jobId, ...viewOf(backup.id, result), repository: row.name };
-}
-
-/** The backup and what it needs, as they have to be now. The hold is there already: what the store cannot do is told. */
-async function protectFiles(
-  { catalog }: JobEnvironment,
-  repository: Repository,
-  backup: BackupJob,
-  guard: Guard,
-  { logger }: JobContext,
-): Promise<void> {
-  const plan = await repository.locks.look(placeOf(backup));
-  const { failures } = await repository.locks.run(plan, guard);
-  await raiseProtectedUntil(catalog, isoDates(plan.dates));
-  for (const failure of failures) logger.log('warn', `only our own refusal holds it: ${failure.message}`, { code: failure.code });
 }
 
 function enter(catalog: Catalog, backupId: string, hold: Hold): Promise<void> {

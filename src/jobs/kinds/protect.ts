@@ -5,8 +5,9 @@ import type { JobWatch, ProtectOutcome } from '../../app-interface.ts';
 import { type BackupRepository, updateRepository } from '../../catalog/backup-repositories.ts';
 import { raiseProtectedUntil } from '../../catalog/protected-backups.ts';
 import { findSetting, putSetting } from '../../catalog/settings.ts';
+import { refuseReadOnly } from '../../control/repository-context.ts';
 import { isoTime } from '../../plumbing/clock.ts';
-import { ChainkeepError, isChainkeepError, throwIfCancelled } from '../../plumbing/errors.ts';
+import { type ChainkeepError, type ErrorCode, isChainkeepError, throwIfCancelled } from '../../plumbing/errors.ts';
 import type { Guard } from '../../repository/guard.ts';
 import type { DiskPlace } from '../../repository/layout.ts';
 import { DAY_MS } from '../../repository/lock-rules.ts';
@@ -20,7 +21,7 @@ import type { JobEnvironment } from './job-environment.ts';
 export async function protectRepository(environment: JobEnvironment, row: BackupRepository, watch: JobWatch): Promise<ProtectOutcome> {
   const spec = { jobType: 'protect', operation: `protect repository ${row.name}`, metadata: { repository_id: row.id } };
   const { jobId, result } = await runJob(environment, spec, watch, async (job) => {
-    const { repository } = await environment.repositories.openRepository(row, job.logger);
+    const { repository } = await environment.repositories.openRepository(row, job.logger, job.signal);
     try {
       refuseReadOnly(row, repository);
       return await job.step('protect', () => sweepRepository({ environment, row, repository, job }));
@@ -87,42 +88,67 @@ async function sweepRepository(run: ProtectRun): Promise<SweptRepository> {
 /** With a backup: everything of the repository once a day. Whatever fails is told and is not the backup's fault. */
 export async function protectWhenDue(run: ProtectRun): Promise<void> {
   const { repository, job } = run;
-  try {
+  await tellingFailure(job, async () => {
     if (!repository.locks.settings || repository.readOnly) return;
     const sweptAt = await findSweptAt(run);
     if (sweptAt !== undefined && (await repository.locks.time()).now < sweptAt + DAY_MS) return;
     await job.step('protect the repository', () => sweepRepository(run));
+  });
+}
+
+/** For a look behind work that is done: a failure of it is told in the log, and does not undo that work. */
+export async function tellingFailure({ logger }: JobContext, look: () => Promise<unknown>): Promise<void> {
+  try {
+    await look();
   } catch (error) {
     if (isChainkeepError(error, 'CANCELLED') || isChainkeepError(error, 'JOB_LOST')) throw error;
-    job.logger.log(
-      'error',
-      `the protection of the repository could not be looked at: ${error instanceof Error ? error.message : String(error)}`,
-    );
+    logger.log('error', `the protection could not be looked at: ${error instanceof Error ? error.message : String(error)}`);
   }
 }
 
 /** One disk, under its lease where something is due. `busy`: somebody else has it. */
-async function protectDisk(run: ProtectRun, place: DiskPlace, sweptAt?: number): Promise<ProtectionOutcome | 'busy'> {
+async function protectDisk(run: ProtectRun, place: DiskPlace, sweptAt: number | undefined): Promise<ProtectionOutcome | 'busy'> {
   const { repository, environment, row, job } = run;
-  const options = sweptAt === undefined ? {} : { sweptAt };
-  const first = await repository.locks.look(place, options);
-  if (first.steps.length === 0) {
-    await keepDates(run, first);
-    return NOTHING_DONE;
-  }
   try {
+    const first = await repository.locks.look(place, { sweptAt });
+    if (first.steps.length === 0) {
+      await keepDates(run, first);
+      return NOTHING_DONE;
+    }
     // What was seen without the lease may have gone: all is looked at once more.
     return await environment.chains.withWriter(row.id, place, job, (guard) => protectAsWriter(run, place, guard, sweptAt));
   } catch (error) {
-    if (!isChainkeepError(error, 'BACKUP_IN_PROGRESS')) throw error;
-    return 'busy';
+    if (isChainkeepError(error, 'BACKUP_IN_PROGRESS')) return 'busy';
+    if (!isOfOneDisk(error)) throw error;
+    const failed = { ...NOTHING_DONE, failures: [error] };
+    report(job, failed);
+    return failed;
   }
 }
 
-/** The same for somebody who has the lease already. */
-export async function protectAsWriter(run: ProtectRun, place: DiskPlace, guard: Guard, sweptAt?: number): Promise<ProtectionOutcome> {
+const NOT_OF_ONE_DISK: readonly ErrorCode[] = [
+  'CANCELLED',
+  'JOB_LOST',
+  'REPOSITORY_OFFLINE',
+  'REPOSITORY_FOREIGN',
+  'MOUNT_FAILED',
+  'CATALOG_FAILED',
+  'INTERNAL',
+];
+
+/** The disks behind it are protected all the same. */
+function isOfOneDisk(error: unknown): error is ChainkeepError {
+  return isChainkeepError(error) && !NOT_OF_ONE_DISK.includes(error.code);
+}
+
+/** The same for somebody who has the lease already, between two looks at everything. */
+export async function protectNow(run: ProtectRun, place: DiskPlace, guard: Guard): Promise<void> {
+  await protectAsWriter(run, place, guard, await findSweptAt(run));
+}
+
+async function protectAsWriter(run: ProtectRun, place: DiskPlace, guard: Guard, sweptAt: number | undefined): Promise<ProtectionOutcome> {
   const { repository, job } = run;
-  const plan = await repository.locks.look(place, sweptAt === undefined ? {} : { sweptAt });
+  const plan = await repository.locks.look(place, { sweptAt });
   const done = await repository.locks.run(plan, guard);
   await keepDates(run, plan);
   report(job, done);
@@ -137,10 +163,7 @@ export function isoDates(dates: ReadonlyMap<string, number>): ReadonlyMap<string
   return new Map([...dates].map(([id, until]) => [id, isoTime(until)]));
 }
 
-function report({ logger }: JobContext, { restored, failures, locked, protected: count, released }: ProtectionOutcome): void {
-  for (const name of restored) {
-    logger.log('error', `ALARM: somebody took the protection off ${name}; it is protected again`, { name, alarm: true });
-  }
+function report({ logger }: JobContext, { failures, locked, protected: count, released }: ProtectionOutcome): void {
   for (const failure of failures) logger.log('error', `not protected: ${failure.message}`, { code: failure.code, ...failure.context });
   if (locked + count + released > 0) logger.log('info', 'protection', { locked, protected: count, released });
 }
@@ -159,7 +182,7 @@ function sum(one: ProtectionOutcome, other: ProtectionOutcome): ProtectionOutcom
 async function keepSettings({ environment, row, repository, job }: ProtectRun): Promise<void> {
   const { settings } = repository.locks;
   if (!settings) return;
-  if (await repository.locks.keepSettings())
+  if (await repository.locks.replaceSettings(settings))
     job.logger.log('warn', 'the marker had weaker settings of immutability, and has those of the catalog now');
   const known = JSON.stringify({ days: row.min_retention_days, ...row.immutable_config }, Object.keys(settings).concat('days').sort());
   const wanted = JSON.stringify({ days: settings.min_retention_days, ...settings }, Object.keys(settings).concat('days').sort());
@@ -170,7 +193,7 @@ async function keepSettings({ environment, row, repository, job }: ProtectRun): 
 }
 
 /** When everything was protected; undefined where settings or rights were others then, so that what is not protected was perhaps not due. */
-async function findSweptAt({ environment, row, repository }: ProtectRun): Promise<number | undefined> {
+export async function findSweptAt({ environment, row, repository }: Omit<ProtectRun, 'job'>): Promise<number | undefined> {
   const setting = await findSetting(environment.catalog, settingOf(row));
   return typeof setting?.swept_at === 'number' && setting.under === circumstances(repository) ? setting.swept_at : undefined;
 }
@@ -181,15 +204,4 @@ function circumstances({ locks, capabilities }: Repository): string {
 
 function settingOf({ id }: BackupRepository): string {
   return `protection of ${id}`;
-}
-
-function refuseReadOnly({ name }: BackupRepository, { readOnly }: Repository): void {
-  if (!readOnly) return;
-  throw new ChainkeepError(
-    'REPOSITORY_FOREIGN',
-    `the repository ${name} belongs to another installation of Chainkeep: nothing is written there`,
-    {
-      advice: 'only one installation writes to a repository: take it over with repo add --take-over when the other one is gone',
-    },
-  );
 }

@@ -23,7 +23,7 @@ export interface HoldsOutcome {
 /** `backup`: its row as it is now; without one there is nothing to hold. */
 export async function applyHolds(
   unit: Catalog,
-  { backupId, sidecar, protection }: Item,
+  { backupId, sidecar, protection }: Pick<Item, 'backupId' | 'sidecar' | 'protection'>,
   backup: BackupJob | undefined,
   known: readonly HoldRow[],
 ): Promise<HoldsOutcome> {

@@ -154,7 +154,10 @@ async function verifyPlace(
   // The data is as good as it was: what protects it is not a matter of verification_status.
   // What the catalog knows of locks and holds is of the backup where it was made, not of its copies.
   const inScope = expected.filter(({ row, copyId }) => copyId === undefined && (!only || only.includes(row.id))).map(({ row }) => row);
-  for (const damage of await findProtectionDamage(environment, repository, disk, inScope)) report(damage, job, tally);
+  for (const damage of await findProtectionDamage(environment, repository, disk, inScope)) {
+    const one = known.get(damage.backupId);
+    if (!one || !(await isDeleted(environment, one))) report(damage, job, tally);
+  }
   // A backup that is gone leaves no trace in the repository; only the catalog knows that there was one.
   for (const one of expected) {
     const { id } = one.row;
