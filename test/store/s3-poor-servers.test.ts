@@ -1,7 +1,12 @@
 // What servers say that are poor, wrong or unwilling, and what becomes of it: a stub answers, because no real server here does.
 
+import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
 import { afterEach, describe, expect, it } from 'vitest';
+import { openApp } from '../../src/app.ts';
 import { isChainkeepError } from '../../src/plumbing/errors.ts';
+import { Secret } from '../../src/plumbing/secret.ts';
 import type { BlobStore } from '../../src/store/blob-store.ts';
 import { openStore } from '../../src/store/registry.ts';
 import { codeOf, patternBytes, readBlob } from '../../src/store/testing/store-probe.ts';
@@ -77,6 +82,37 @@ describe('checksums', () => {
     await writeBlob(s3, 'a', 'x');
     expect(poor.objects.get('a')?.body.toString()).toBe('x?');
   });
+});
+
+describe('locks', () => {
+  const LOCKED = { use_object_lock: true } as const;
+
+  it.each([
+    ['refuses', 'NOT_SUPPORTED', /has no Object Lock/],
+    ['pretends', 'STORE_FAILED', /is not protected: it was to be locked until/],
+  ] as const)(
+    'a server that %s to lock, and does not let itself be asked: no backup there is said to be locked',
+    async (locks, code, message) => {
+      const poor = await PoorS3.open({ locks });
+      server = poor;
+      const home = mkdtempSync(join(tmpdir(), 'chainkeep-poor-'));
+      const app = await openApp({ home });
+      try {
+        const settings = { bucket: 'bucket', endpoint: poor.endpoint, access_key_id: 'key', path_style: true, ...LOCKED };
+        const immutable = { 'immutable_config.type': 's3_object_lock', 'immutable_config.min_retention_days': '3' };
+        const secrets = { secret_access_key: new Secret(SECRET) };
+        await app.addRepository({ name: 'vault', type: 's3', take_over: false, settings: { ...settings, ...immutable }, secrets });
+        writeFileSync(join(home, 'disk.raw'), patternBytes(2 ** 20));
+        const disks = [{ disk_id: 0, source: join(home, 'disk.raw') }];
+        const input = { vm: 'vm', disks, repository: 'vault', type: 'auto', compression: 'none', format: 'raw' } as const;
+        const backup = app.backup({ ...input, with_backing: false, dry_run: false }, {});
+        await expect(backup).rejects.toMatchObject({ code, message: expect.stringMatching(message) });
+      } finally {
+        await app.close();
+        rmSync(home, { recursive: true });
+      }
+    },
+  );
 });
 
 describe('errors', () => {

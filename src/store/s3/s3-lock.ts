@@ -19,6 +19,8 @@ export async function protectObject(connection: S3Connection, name: string, { un
     await askForLock(connection, `${hold ? 'hold' : 'free'} ${name}`, (client, options) =>
       client.send(new connection.sdk.PutObjectLegalHoldCommand(input), options),
     );
+    const kept = await lockOf(connection, name, versionId);
+    if (kept?.hold !== hold) throw notKept(connection, name, `a hold was to be ${hold ? 'set' : 'lifted'}`);
   }
 }
 
@@ -33,6 +35,21 @@ async function lockUntil(connection: S3Connection, name: string, versionId: stri
   await askForLock(connection, `lock ${name}`, (client, options) =>
     client.send(new connection.sdk.PutObjectRetentionCommand(input), options),
   );
+  const kept = await lockOf(connection, name, versionId);
+  if (kept?.mode === Retention.Mode && (kept?.until ?? 0) >= date) return;
+  throw notKept(connection, name, `it was to be locked until ${isoTime(date)} (${Retention.Mode})`);
+}
+
+/** Not every server does what it was told and answered: what it keeps is looked at. */
+async function lockOf(connection: S3Connection, name: string, versionId: string): Promise<LookedAt['lock'] | undefined> {
+  return (await lookAt(connection, name, versionId))?.lock;
+}
+
+function notKept({ settings }: S3Connection, name: string, what: string): ChainkeepError {
+  return new ChainkeepError('STORE_FAILED', `${name} in ${settings.place} is not protected: ${what}, and the server does not show it`, {
+    advice: 'the key needs s3:GetObjectRetention and s3:GetObjectLegalHold; if it has them, this server keeps no locks: do not count on it',
+    context: { place: settings.place, name },
+  });
 }
 
 export async function protectionOfObject(connection: S3Connection, name: string): Promise<BlobProtection | undefined> {

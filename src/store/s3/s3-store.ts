@@ -9,6 +9,7 @@ import type { BlobInfo, BlobProtection, BlobStore, Leftover, PutOptions, StoreCa
 import { BlockCache } from '../object/block-cache.ts';
 import { type PartLimits, planParts } from '../object/part-plan.ts';
 import { openPartSink } from '../object/part-sink.ts';
+import { checkObjectLock } from './check-object-lock.ts';
 import { decidesConditions } from './create-only-probe.ts';
 import { openS3Connection, type S3Connection } from './s3-client.ts';
 import { isBlob, listObjects, listUploads, type UnfinishedUpload } from './s3-list.ts';
@@ -195,6 +196,14 @@ class S3Store implements BlobStore {
   }
 }
 
+/** CONFIG_INVALID where objects are to be locked and the bucket cannot. */
 export async function openS3Store(settings: S3Settings): Promise<BlobStore> {
-  return new S3Store(await openS3Connection(settings));
+  const connection = await openS3Connection(settings);
+  try {
+    if (settings.lockMode) await checkObjectLock(connection);
+  } catch (error) {
+    connection.close();
+    throw error;
+  }
+  return new S3Store(connection);
 }
