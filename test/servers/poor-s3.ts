@@ -30,6 +30,8 @@ export class PoorS3 {
   readonly objects = new Map<string, { readonly body: Buffer; readonly writer: string | undefined }>();
   readonly #uploads = new Map<string, Upload>();
   readonly requests: string[] = [];
+  /** What uploads in parts were announced with. */
+  readonly checksums = new Set<string>();
   readonly #server: Server;
   #options: PoorOptions;
   #spoilt: number;
@@ -112,6 +114,7 @@ export class PoorS3 {
     if (key === '') return xml(response, '<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>');
     if (request.method === 'POST' && url.searchParams.has('uploads')) {
       const algorithm = request.headers['x-amz-checksum-algorithm'];
+      this.checksums.add(String(algorithm ?? 'none'));
       const parts = new Map<string, Buffer>();
       this.#uploads.set(key, { algorithm: algorithm === undefined ? algorithm : String(algorithm), writer: writerIn(request), parts });
       return xml(response, '<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>');

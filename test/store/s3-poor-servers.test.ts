@@ -77,6 +77,14 @@ describe('checksums', () => {
     expect(poor.objects.size).toBe(0);
   });
 
+  it.each([true, false])('of an upload in parts are announced, and told again at its end, or there are none (%s)', async (checksums) => {
+    const { store: s3, server: poor } = await open({}, { checksums, upload_part_size_mib: 5 });
+    const bytes = patternBytes(34 * 2 ** 20);
+    await writeBlob(s3, 'large', bytes, { ifAbsent: true });
+    expect(poor.objects.get('large')?.body.equals(bytes)).toBe(true);
+    expect(poor.checksums).toEqual(new Set([checksums ? 'CRC32' : 'none']));
+  });
+
   it('a server that wants none gets none', async () => {
     const { store: s3, server: poor } = await open({ spoilt: 1 }, { checksums: false });
     await writeBlob(s3, 'a', 'x');

@@ -2,6 +2,7 @@
 // It must not call a blob written before the server has said so about the very attempt that was ours, and never replaces what may only be created.
 
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { CompletedPart } from '@aws-sdk/client-s3';
 import { randomFraction, randomToken } from '../../plumbing/clock.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
 import type { PartTarget } from '../object/part-sink.ts';
@@ -27,7 +28,7 @@ class S3Target implements PartTarget {
   readonly #options: TargetOptions;
   /** In the metadata of the object: so a lost answer, a request that came twice and somebody else's object can be told apart. */
   readonly #writer = randomToken(24);
-  readonly #etags = new Map<number, string>();
+  readonly #parts = new Map<number, CompletedPart>();
   #upload: Promise<string> | undefined;
   /** The blob may be there, whatever was answered. */
   #mayBeThere = false;
@@ -86,19 +87,25 @@ class S3Target implements PartTarget {
       PartNumber: number,
       Body: content,
       ContentLength: content.byteLength,
+      ...this.#checksum(),
     };
     const action = `write part ${number} of ${this.#name}`;
-    const etag = await this.#connection.ask({ action, writes: true, signal }, async (client, options) => {
-      const { ETag } = await client.send(new sdk.UploadPartCommand(part), options);
+    const done = await this.#connection.ask({ action, writes: true, signal }, async (client, options) => {
+      const { ETag, ChecksumCRC32 } = await client.send(new sdk.UploadPartCommand(part), options);
       if (ETag === undefined) throw new Error('the answer says no ETag');
-      return ETag;
+      return { PartNumber: number, ETag, ...(ChecksumCRC32 !== undefined && { ChecksumCRC32 }) };
     });
-    this.#etags.set(number, etag);
+    this.#parts.set(number, done);
+  }
+
+  /** AWS takes checksums of parts only in an upload that was begun with their algorithm, and wants them once more when it is complete. */
+  #checksum() {
+    return this.#connection.settings.checksums ? { ChecksumAlgorithm: 'CRC32' as const } : {};
   }
 
   async #begin(signal: AbortSignal): Promise<string> {
     const { sdk, settings } = this.#connection;
-    const input = { ...newObject(settings, keyOf(settings, this.#name)), Metadata: { [WRITER]: this.#writer } };
+    const input = { ...newObject(settings, keyOf(settings, this.#name)), Metadata: { [WRITER]: this.#writer }, ...this.#checksum() };
     return this.#connection.ask({ action: `begin ${this.#name}`, writes: true, signal }, async (client, options) => {
       const { UploadId } = await client.send(new sdk.CreateMultipartUploadCommand(input), options);
       if (UploadId === undefined) throw new Error('the answer says no upload id');
@@ -110,7 +117,7 @@ class S3Target implements PartTarget {
     await this.#refuseTaken({ always: true });
     const upload = await this.#upload;
     const { sdk, settings } = this.#connection;
-    const parts = Array.from({ length: count }, (_, index) => ({ PartNumber: index + 1, ETag: this.#etags.get(index + 1) }));
+    const parts = Array.from({ length: count }, (_, index) => this.#parts.get(index + 1) ?? {});
     const input = {
       ...anObject(settings, keyOf(settings, this.#name)),
       UploadId: upload,
