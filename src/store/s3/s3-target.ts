@@ -10,7 +10,7 @@ import type { S3Connection } from './s3-client.ts';
 import { faultOf, isRefusedCondition } from './s3-errors.ts';
 import { deleteVersion, deleteVersions, refuseProtected } from './s3-lock.ts';
 import { anObject, keyOf, type LookedAt, lookAt, newObject, realVersion, WRITER } from './s3-objects.ts';
-import { meantVersion, versionsOf } from './s3-versions.ts';
+import { meantVersion, type ObjectVersion, versionsOf } from './s3-versions.ts';
 
 /** How often two writers that create the same name at the same time under Object Lock give way to each other, and for how many milliseconds at most. */
 const MOST_RACES = 20;
@@ -148,7 +148,8 @@ class S3Target implements PartTarget {
     }
     if (lockMode) {
       // A delete marker hides what is there from every condition of the server.
-      if (await meantVersion(this.#connection, this.#name)) throw this.#exists();
+      const found = await meantVersion(this.#connection, this.#name);
+      if (found && !(await this.#isOurs(found))) throw this.#exists();
     } else if (look.always || !this.#options.conditional) {
       const seen = await lookAt(this.#connection, this.#name);
       if (seen && seen.writer !== this.#writer) throw this.#exists();
@@ -173,7 +174,7 @@ class S3Target implements PartTarget {
 
   /**
    * Under Object Lock every writer leaves a version. Of a blob that replaces, the older ones go: only then the name means the new one. Who creates
-   * must be alone; two at once both see it and both give way, because not every server decides the condition in one step where it keeps versions.
+   * must be alone; two writers at once both see it and both give way, because not every server decides the condition in one step where it keeps versions.
    */
   async #settleVersions(versionId: string | undefined): Promise<boolean> {
     if (!this.#connection.settings.lockMode || versionId === undefined) return true;
@@ -181,26 +182,42 @@ class S3Target implements PartTarget {
       await deleteVersions(this.#connection, this.#name, versionId);
       return true;
     }
-    const versions = (await versionsOf(this.#connection, this.#name)).filter(({ isMarker }) => !isMarker);
+    const versions = await this.#versions();
     if (versions.length === 1 && versions[0]?.versionId === versionId) return true;
-    await deleteVersion(this.#connection, this.#name, versionId);
-    return false;
+    const ours = await this.#oursAmong(versions);
+    // Attempts whose answers were lost have left versions too. The oldest is what the name means; nobody has read any other.
+    const isAlone = ours.length > 0 && ours.length === versions.length;
+    for (const version of isAlone ? ours.slice(0, -1) : ours) await deleteVersion(this.#connection, this.#name, version.versionId);
+    return isAlone;
   }
 
   async abort(): Promise<void> {
     await this.#abortUpload();
     if (!this.#mayBeThere || !this.#options.ifAbsent) return;
-    for (const versionId of await this.#candidates()) {
-      const seen = await lookAt(this.#connection, this.#name, versionId);
-      if (seen?.writer === this.#writer) await deleteVersion(this.#connection, this.#name, seen.versionId);
+    if (this.#connection.settings.lockMode) {
+      // Somebody else's version may hide ours.
+      for (const version of await this.#oursAmong(await this.#versions())) {
+        await deleteVersion(this.#connection, this.#name, version.versionId);
+      }
+      return;
     }
+    const seen = await lookAt(this.#connection, this.#name);
+    if (seen?.writer === this.#writer) await deleteVersion(this.#connection, this.#name, seen.versionId);
   }
 
-  /** Where what we wrote may lie: under Object Lock somebody else's version may hide it. */
-  async #candidates(): Promise<readonly (string | undefined)[]> {
-    if (!this.#connection.settings.lockMode) return [undefined];
-    const versions = await versionsOf(this.#connection, this.#name);
-    return versions.filter(({ isMarker }) => !isMarker).map(({ versionId }) => versionId);
+  /** From the newest to the oldest. */
+  async #versions(): Promise<readonly ObjectVersion[]> {
+    return (await versionsOf(this.#connection, this.#name)).filter(({ isMarker }) => !isMarker);
+  }
+
+  async #oursAmong(versions: readonly ObjectVersion[]): Promise<readonly ObjectVersion[]> {
+    const ours: ObjectVersion[] = [];
+    for (const version of versions) if (await this.#isOurs(version)) ours.push(version);
+    return ours;
+  }
+
+  async #isOurs({ versionId }: ObjectVersion): Promise<boolean> {
+    return (await lookAt(this.#connection, this.#name, versionId))?.writer === this.#writer;
   }
 
   async #abortUpload(): Promise<void> {
