@@ -9,6 +9,7 @@ import type { BlobInfo, BlobProtection, BlobStore, Leftover, PutOptions, StoreCa
 import { BlockCache } from '../object/block-cache.ts';
 import { type PartLimits, planParts } from '../object/part-plan.ts';
 import { openPartSink } from '../object/part-sink.ts';
+import { refuseFull, roomOf } from '../object/quota.ts';
 import { checkObjectLock } from './check-object-lock.ts';
 import { decidesConditions } from './create-only-probe.ts';
 import { openS3Connection, type S3Connection } from './s3-client.ts';
@@ -101,7 +102,7 @@ class S3Store implements BlobStore {
   async put(name: string, options: PutOptions = {}): Promise<ByteSink> {
     checkBlobName(name);
     const plan = planParts(this.#limits, this.#settings.upload, options, name);
-    await this.#refuseFull(name, options.expectedSize ?? 0);
+    await refuseFull(this, name, options.expectedSize ?? 0, this.#settings.upload.partSize);
     const ifAbsent = options.ifAbsent ?? false;
     const target = s3Target(this.#connection, name, { ifAbsent, conditional: ifAbsent && (await this.#isConditional()) });
     return openPartSink(name, options.headLength ?? 0, plan, target);
@@ -163,9 +164,7 @@ class S3Store implements BlobStore {
   /** Undefined without a quota: a bucket has no size of its own. */
   async capacity(): Promise<StoreCapacity | undefined> {
     const { quotaBytes } = this.#settings;
-    if (quotaBytes === undefined) return undefined;
-    const usedBytes = await this.#usedBytes();
-    return { totalBytes: quotaBytes, usedBytes, availableBytes: Math.max(0, quotaBytes - usedBytes) };
+    return quotaBytes === undefined ? undefined : roomOf(quotaBytes, await this.#usedBytes());
   }
 
   async #usedBytes(): Promise<number> {
@@ -173,17 +172,6 @@ class S3Store implements BlobStore {
     let bytes = 0;
     for await (const { size } of listObjects(this.#connection, '')) bytes += size;
     return bytes;
-  }
-
-  async #refuseFull(name: string, required: number): Promise<void> {
-    if (required <= this.#settings.upload.partSize || this.#settings.quotaBytes === undefined) return;
-    const room = await this.capacity();
-    if (!room || room.availableBytes >= required) return;
-    const message = `no room for ${name} in ${this.place}: ${required} bytes are needed, ${room.availableBytes} of the quota are left`;
-    throw new ChainkeepError('INSUFFICIENT_STORAGE', message, {
-      advice: 'delete backups, raise quota_bytes, or use another repository',
-      context: { place: this.place, name, required_bytes: required, available_bytes: room.availableBytes },
-    });
   }
 
   async now(): Promise<number> {
