@@ -20,6 +20,8 @@ export interface ImmutabilityStub {
   hierarchical: boolean;
   /** Every request that it got: method, path and query. */
   readonly requests: string[];
+  /** Is told of each request before it is answered. */
+  before: (request: string) => Promise<void> | void;
   stop(): Promise<void>;
 }
 
@@ -45,6 +47,7 @@ class Stub implements ImmutabilityStub {
   ignoresPolicies = false;
   hierarchical = false;
   readonly requests: string[] = [];
+  before: ImmutabilityStub['before'] = () => undefined;
   readonly #azurite: AzuriteServer;
   readonly #containers = new Map<string, KeptVersions>();
   /** Changes come one after another, and reads of versions between them. */
@@ -53,6 +56,7 @@ class Stub implements ImmutabilityStub {
   readonly #server = createServer(async (request, response) => {
     const call = await readCall(request);
     this.requests.push(`${call.method} ${call.path}`);
+    await this.before(`${call.method} ${call.path}`);
     const answer = await this.#answer(call).catch(answerOfError);
     response.sendDate = false;
     response.writeHead(answer.status, { ...answer.headers, date: this.#now().toUTCString() });

@@ -3,10 +3,11 @@
 
 import type { ByteSink } from '../../plumbing/byte-sink.ts';
 import type { ByteSource } from '../../plumbing/byte-source.ts';
-import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
+import { ChainkeepError } from '../../plumbing/errors.ts';
 import { checkBlobName, checkBlobPrefix } from '../blob-name.ts';
 import type { BlobInfo, BlobProtection, BlobStore, Leftover, PutOptions, StoreCapabilities, StoreCapacity } from '../blob-store.ts';
 import { BlockCache } from '../object/block-cache.ts';
+import { openMeant } from '../object/open-meant.ts';
 import { type PartLimits, planParts } from '../object/part-plan.ts';
 import { openPartSink } from '../object/part-sink.ts';
 import { refuseFull, roomOf } from '../object/quota.ts';
@@ -19,7 +20,7 @@ import { checkBucket, lookAt } from './s3-objects.ts';
 import type { S3Settings } from './s3-settings.ts';
 import { notFound, openS3Source } from './s3-source.ts';
 import { abortUpload, s3Target } from './s3-target.ts';
-import { bytesOfVersions, listMeant, meantVersion } from './s3-versions.ts';
+import { bytesOfVersions, listMeant, meantVersion, type ObjectVersion } from './s3-versions.ts';
 
 const MIB = 2 ** 20;
 
@@ -28,9 +29,6 @@ const PART_SIZES = { minPartSize: 5 * MIB, maxPartSize: 5 * 1024 * MIB } as cons
 
 /** In governance mode whoever has the right to bypass it may delete before the date. */
 const RETENTION = { COMPLIANCE: 'enforced', GOVERNANCE: 'advisory', NONE: 'none' } as const;
-
-/** How often the version that a name means may change while it is opened. */
-const MOST_LOOKS = 10;
 
 class S3Store implements BlobStore {
   readonly place: string;
@@ -87,16 +85,12 @@ class S3Store implements BlobStore {
   async open(name: string): Promise<ByteSource> {
     checkBlobName(name);
     if (!this.#settings.lockMode) return openS3Source(this.#connection, this.#cache, name);
-    for (let attempt = 1; ; attempt += 1) {
+    const look = async (): Promise<ObjectVersion> => {
       const version = await meantVersion(this.#connection, name);
       if (!version) throw notFound(this.place, name);
-      try {
-        return await openS3Source(this.#connection, this.#cache, name, version.versionId);
-      } catch (error) {
-        // Replaced between the two requests: then the name means another version now.
-        if (!isChainkeepError(error, 'BLOB_NOT_FOUND') || attempt === MOST_LOOKS) throw error;
-      }
-    }
+      return version;
+    };
+    return openMeant(look, ({ versionId }) => openS3Source(this.#connection, this.#cache, name, versionId));
   }
 
   async put(name: string, options: PutOptions = {}): Promise<ByteSink> {

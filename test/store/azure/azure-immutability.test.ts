@@ -25,6 +25,7 @@ afterEach(() => {
   stub.plainDeleteHides = true;
   stub.ignoresPolicies = false;
   stub.hierarchical = false;
+  stub.before = () => undefined;
 });
 
 const IMMUTABLE = { use_immutable_blobs: true };
@@ -102,6 +103,20 @@ it('a blob that is open reads on while somebody overwrites and deletes it', asyn
   await source.read(bytes, 0);
   expect(bytes.toString()).toBe('kept');
   await source.close();
+});
+
+it('a blob that is replaced while it is opened is opened all the same', async () => {
+  const { open } = await azurePlace(server(), stub.endpoint);
+  const store = await open(IMMUTABLE);
+  await writeBlob(store, 'a', 'old');
+  let replaced = false;
+  stub.before = async (request) => {
+    if (replaced || !/^GET .*versionid=/.test(request)) return;
+    replaced = true;
+    await writeBlob(store, 'a', 'newer');
+  };
+  expect((await readBlob(store, 'a')).toString()).toBe('newer');
+  expect(replaced).toBe(true);
 });
 
 it('when the date has passed, a delete takes every version away, and only then', async () => {
