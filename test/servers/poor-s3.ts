@@ -111,7 +111,7 @@ export class PoorS3 {
     response: ServerResponse,
     { key, body, url }: { readonly key: string; readonly body: Buffer; readonly url: URL },
   ): ServerResponse {
-    if (key === '') return xml(response, '<ListMultipartUploadsResult><IsTruncated>false</IsTruncated></ListMultipartUploadsResult>');
+    if (key === '') return this.#listing(response, []);
     if (request.method === 'POST' && url.searchParams.has('uploads')) {
       const algorithm = request.headers['x-amz-checksum-algorithm'];
       this.checksums.add(String(algorithm ?? 'none'));
@@ -163,6 +163,10 @@ export class PoorS3 {
       ([key, { body }]) =>
         `<${element}><Key>${key}</Key>${version}<Size>${body.length}</Size><LastModified>${new Date().toISOString()}</LastModified></${element}>`,
     );
+    return this.#listing(response, contents);
+  }
+
+  #listing(response: ServerResponse, contents: readonly string[]): ServerResponse {
     return xml(response, `<Result><IsTruncated>${this.#options.cutListings ?? false}</IsTruncated>${contents.join('')}</Result>`);
   }
 }

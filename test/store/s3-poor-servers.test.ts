@@ -92,6 +92,12 @@ describe('checksums', () => {
   });
 });
 
+it.each([false, true])('a listing that is cut and does not go on is no listing (with versions: %s)', async (versions) => {
+  const { store: s3 } = await open({ cutListings: true }, { use_object_lock: versions });
+  expect(await codeOf(listNames(s3))).toBe('STORE_FAILED');
+  expect(await codeOf(s3.sweep('', () => true))).toBe('STORE_FAILED');
+});
+
 describe('locks', () => {
   const LOCKED = { use_object_lock: true } as const;
 
