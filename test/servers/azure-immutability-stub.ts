@@ -18,6 +18,8 @@ export interface ImmutabilityStub {
   ignoresPolicies: boolean;
   /** The account has folders of its own. */
   hierarchical: boolean;
+  /** Its answers do not say when they were given. */
+  dateless: boolean;
   /** Every request that it got: method, path and query. */
   readonly requests: string[];
   /** Is told of each request before it is answered. */
@@ -46,6 +48,7 @@ class Stub implements ImmutabilityStub {
   plainDeleteHides = true;
   ignoresPolicies = false;
   hierarchical = false;
+  dateless = false;
   readonly requests: string[] = [];
   before: ImmutabilityStub['before'] = () => undefined;
   readonly #azurite: AzuriteServer;
@@ -59,7 +62,8 @@ class Stub implements ImmutabilityStub {
     await this.before(`${call.method} ${call.path}`);
     const answer = await this.#answer(call).catch(answerOfError);
     response.sendDate = false;
-    response.writeHead(answer.status, { ...answer.headers, date: this.#now().toUTCString() });
+    const { date: _, ...headers } = answer.headers;
+    response.writeHead(answer.status, { ...headers, ...(!this.dateless && { date: this.#now().toUTCString() }) });
     response.end(call.method === 'HEAD' ? undefined : answer.body);
   });
 

@@ -188,7 +188,7 @@ class AzureStore implements BlobStore {
   }
 
   async now(): Promise<number | undefined> {
-    for await (const { now } of listPages(this.#container, '', { pageSize: 1 })) return now;
+    for await (const { now } of listPages(this.#container, '', { pageSize: 1 })) return now();
     return undefined;
   }
 
