@@ -4,7 +4,7 @@
 import type { ByteSink } from '../../plumbing/byte-sink.ts';
 import type { ByteSource } from '../../plumbing/byte-source.ts';
 import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
-import { checkBlobName, checkBlobPrefix, isTemporaryName } from '../blob-name.ts';
+import { checkBlobName, checkBlobPrefix, isBlobKey, isTemporaryKey } from '../blob-name.ts';
 import type { BlobInfo, BlobProtection, BlobStore, Leftover, PutOptions, StoreCapabilities, StoreCapacity } from '../blob-store.ts';
 import { BlockCache } from '../object/block-cache.ts';
 import { type ObjectSettings, objectSettings } from '../object/object-settings.ts';
@@ -62,7 +62,7 @@ class AzureStore implements BlobStore {
   async *list(prefix: string): AsyncGenerator<BlobInfo> {
     checkBlobPrefix(prefix);
     for await (const blob of this.#versioned ? this.#listMeant(prefix) : this.#listCurrent(prefix)) {
-      if (!isTemporaryName(blob.name)) yield blob;
+      if (isBlobKey(blob.name)) yield blob;
     }
   }
 
@@ -171,7 +171,7 @@ class AzureStore implements BlobStore {
   }
 
   async #removeLeftover(name: string): Promise<boolean> {
-    if (!isTemporaryName(name)) return removeStaged(this.#container, name);
+    if (!isTemporaryKey(name)) return removeStaged(this.#container, name);
     await this.#remove(name);
     return true;
   }

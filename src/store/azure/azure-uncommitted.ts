@@ -1,7 +1,7 @@
 // Blocks that were staged and never committed: Azure forgets them after a week. Seen as a blob of no bytes, and removed sooner where nobody writes any more.
 // It must never remove a blob that was committed, whoever commits at this moment.
 
-import { isTemporaryName } from '../blob-name.ts';
+import { isBlobKey, isTemporaryKey } from '../blob-name.ts';
 import type { Leftover } from '../blob-store.ts';
 import type { AzureContainer } from './azure-container.ts';
 import { azureCodeOf } from './azure-errors.ts';
@@ -52,12 +52,12 @@ export async function* listLeftovers(container: AzureContainer, prefix: string):
   for await (const { items } of listPages(container, prefix, { includeUncommitedBlobs: true })) {
     for (const item of items) {
       const name = container.nameOf(item.name);
+      if (!isBlobKey(name) && !isTemporaryKey(name)) continue;
       const modifiedAt = item.properties.lastModified.getTime();
       const size = item.properties.contentLength ?? 0;
       const staged = size === 0 ? await stagedBlocks(container, name) : undefined;
       if (staged) yield { name, size: staged.bytes, modifiedAt };
-      // A temporary of a folder that was copied here from a disk.
-      else if (isTemporaryName(name)) yield { name, size, modifiedAt };
+      else if (isTemporaryKey(name)) yield { name, size, modifiedAt };
     }
   }
 }

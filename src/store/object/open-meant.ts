@@ -8,7 +8,10 @@ import { isChainkeepError } from '../../plumbing/errors.ts';
 const MOST_LOOKS = 10;
 
 /** `look` throws BLOB_NOT_FOUND where the name is free; `open` where the version is gone: then the name means another one now. */
-export async function openMeant<Version>(look: () => Promise<Version>, open: (version: Version) => Promise<ByteSource>): Promise<ByteSource> {
+export async function openMeant<Version>(
+  look: () => Promise<Version>,
+  open: (version: Version) => Promise<ByteSource>,
+): Promise<ByteSource> {
   for (let attempt = 1; ; attempt += 1) {
     const version = await look();
     try {

@@ -3,7 +3,6 @@
 
 import type { ListMultipartUploadsCommandInput, ListMultipartUploadsCommandOutput } from '@aws-sdk/client-s3';
 import { ChainkeepError } from '../../plumbing/errors.ts';
-import { isForeignFolder } from '../blob-name.ts';
 import type { BlobInfo, Leftover } from '../blob-store.ts';
 import type { S3Connection } from './s3-client.ts';
 import { faultOf } from './s3-errors.ts';
@@ -36,13 +35,6 @@ export function nextOf({ settings }: S3Connection, isCut: boolean | undefined, n
     advice: 'look at what lies between here and the server, and at its version: backups would seem to be missing',
     context: { place: settings.place },
   });
-}
-
-/** Consoles of S3 make "folders": objects without bytes whose name ends in a slash. Those, and what storage boxes keep for themselves, are no blobs. */
-export function isBlob({ name }: BlobInfo): boolean {
-  const segments = name.split('/');
-  const file = segments.pop();
-  return file !== '' && !segments.some(isForeignFolder);
 }
 
 export interface UnfinishedUpload extends Leftover {

@@ -4,7 +4,7 @@
 import type { ByteSink } from '../../plumbing/byte-sink.ts';
 import type { ByteSource } from '../../plumbing/byte-source.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
-import { checkBlobName, checkBlobPrefix } from '../blob-name.ts';
+import { checkBlobName, checkBlobPrefix, isBlobKey, isTemporaryKey } from '../blob-name.ts';
 import type { BlobInfo, BlobProtection, BlobStore, Leftover, PutOptions, StoreCapabilities, StoreCapacity } from '../blob-store.ts';
 import { BlockCache } from '../object/block-cache.ts';
 import { openMeant } from '../object/open-meant.ts';
@@ -14,7 +14,7 @@ import { refuseFull, roomOf } from '../object/quota.ts';
 import { checkObjectLock } from './check-object-lock.ts';
 import { decidesConditions } from './create-only-probe.ts';
 import { openS3Connection, type S3Connection } from './s3-client.ts';
-import { isBlob, listObjects, listUploads, type UnfinishedUpload } from './s3-list.ts';
+import { listObjects, listUploads, type UnfinishedUpload } from './s3-list.ts';
 import { deleteVersion, deleteVersions, protectionOfObject, protectObject } from './s3-lock.ts';
 import { checkBucket, lookAt } from './s3-objects.ts';
 import type { S3Settings } from './s3-settings.ts';
@@ -65,13 +65,12 @@ class S3Store implements BlobStore {
 
   async *list(prefix: string): AsyncGenerator<BlobInfo> {
     checkBlobPrefix(prefix);
-    if (!this.#settings.lockMode) {
-      for await (const found of listObjects(this.#connection, prefix)) if (isBlob(found)) yield found;
-      return;
-    }
-    for await (const found of listMeant(this.#connection, prefix)) {
-      if (isBlob(found)) yield { name: found.name, size: found.size, modifiedAt: found.modifiedAt };
-    }
+    for await (const found of this.#listAll(prefix)) if (isBlobKey(found.name)) yield found;
+  }
+
+  async *#listAll(prefix: string): AsyncGenerator<BlobInfo> {
+    if (!this.#settings.lockMode) return yield* listObjects(this.#connection, prefix);
+    for await (const { name, size, modifiedAt } of listMeant(this.#connection, prefix)) yield { name, size, modifiedAt };
   }
 
   async stat(name: string): Promise<BlobInfo | undefined> {
@@ -118,6 +117,10 @@ class S3Store implements BlobStore {
 
   async delete(name: string): Promise<void> {
     checkBlobName(name);
+    await this.#remove(name);
+  }
+
+  async #remove(name: string): Promise<void> {
     if (this.#settings.lockMode) await deleteVersions(this.#connection, name);
     else await deleteVersion(this.#connection, name, undefined);
   }
@@ -129,8 +132,11 @@ class S3Store implements BlobStore {
       const { name, size, modifiedAt } = upload;
       if (isDead({ name, size, modifiedAt })) dead.push(upload);
     }
+    const temporaries: Leftover[] = [];
+    for await (const found of this.#listAll(prefix)) if (isTemporaryKey(found.name) && isDead(found)) temporaries.push(found);
     for (const { key, upload } of dead) await abortUpload(this.#connection, key, upload);
-    return dead.map(({ name, size, modifiedAt }) => ({ name, size, modifiedAt }));
+    for (const { name } of temporaries) await this.#remove(name);
+    return [...dead.map(({ name, size, modifiedAt }) => ({ name, size, modifiedAt })), ...temporaries];
   }
 
   async protect(name: string, protection: BlobProtection): Promise<void> {

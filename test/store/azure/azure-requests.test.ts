@@ -25,7 +25,13 @@ beforeAll(async () => {
   folder = mkdtempSync(join(tmpdir(), 'chainkeep-requests-'));
   app = await openApp({ home: join(folder, 'home') });
   const { config, key } = await azurePlace(server(), proxy.endpoint);
-  await app.addRepository({ name: 'container', type: 'azure', take_over: false, settings: config, secrets: { account_key: new Secret(key) } });
+  await app.addRepository({
+    name: 'container',
+    type: 'azure',
+    take_over: false,
+    settings: config,
+    secrets: { account_key: new Secret(key) },
+  });
   const disk = join(folder, 'disk.raw');
   for (let index = 0; index < CHAIN; index += 1) {
     writeFileSync(disk, Buffer.concat([patternBytes(MIB, index), patternBytes(3 * MIB)]));

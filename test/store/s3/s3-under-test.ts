@@ -1,10 +1,11 @@
 // A store in a bucket of the test server, for the conformance suite.
 
 import { randomBytes } from 'node:crypto';
+import { PutObjectCommand } from '@aws-sdk/client-s3';
 import { inject } from 'vitest';
 import { openStore } from '../../../src/store/registry.ts';
 import type { StoreUnderTest } from '../../../src/store/testing/conformance.ts';
-import { storeConfig } from '../../servers/s3-bucket.ts';
+import { storeConfig, vendorClient } from '../../servers/s3-bucket.ts';
 
 const MIB = 2 ** 20;
 
@@ -17,6 +18,11 @@ export async function makeS3(bucket: string, more: Readonly<Record<string, unkno
     elsewhere: { type: 's3', config },
     // More than may wait in memory: one part at least has arrived.
     leftoverBytes: 15 * MIB + 1,
+    putForeign: async (name) => {
+      const vendor = vendorClient(inject('s3'));
+      await vendor.send(new PutObjectCommand({ Bucket: bucket, Key: `${prefix}/${name}`, Body: name.endsWith('/') ? '' : 'theirs' }));
+      vendor.destroy();
+    },
     dispose: async () => undefined,
   };
 }
