@@ -15,6 +15,9 @@ export interface ListOptions extends Omit<ContainerListBlobsOptions, 'prefix' | 
   readonly pageSize?: number;
 }
 
+/** Metadata of a blob that says which writer made it: a commit whose answer was lost is known by it. */
+export const WRITER = 'chainkeepwriter';
+
 /** Azure's own limit of one answer. */
 const PAGE = 5000;
 
