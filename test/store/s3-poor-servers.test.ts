@@ -154,6 +154,16 @@ describe('errors', () => {
     expect(poor.requests.length).toBe(1);
   });
 
+  it('of a page that a proxy answers with one line is told', async () => {
+    const { store: s3, server: poor } = await open();
+    poor.fail({ status: 400, code: 'Odd', message: `what is wrong${' '.repeat(500)}\nand more of it` });
+    const error: unknown = await listNames(s3).catch((caught: unknown) => caught);
+    if (!isChainkeepError(error)) throw error;
+    expect(error.message).toMatch(/^cannot list all blobs: what is wrong/);
+    expect(error.message).not.toContain('and more');
+    expect(error.message.length).toBeLessThan(400);
+  });
+
   it('no permission to write is said as such', async () => {
     const { store: s3, server: poor } = await open();
     poor.fail({ status: 403, code: 'AccessDenied' });
