@@ -53,7 +53,7 @@ export interface PutOptions {
 }
 
 export interface BlobProtection {
-  /** Milliseconds since 1970: not before this may the blob be changed, replaced or deleted. Never shortened: an earlier date than the present one changes nothing. */
+  /** Milliseconds since 1970: not before this may the blob be changed, replaced or deleted. Never shortened: an earlier date than the present one changes nothing, nor does one that is over. */
   readonly until?: number;
   /** A hold without an end: set or lifted. Left out: as it is. */
   readonly hold?: boolean;

@@ -8,7 +8,7 @@ import type { S3Connection } from './s3-client.ts';
 import { faultOf, isNotFound } from './s3-errors.ts';
 import { keyOf, type LookedAt, lookAt } from './s3-objects.ts';
 import { notFound } from './s3-source.ts';
-import { meantVersion, type ObjectVersion, versionsOf } from './s3-versions.ts';
+import { type FoundVersion, meantVersion, type ObjectVersion, versionsOf } from './s3-versions.ts';
 
 /** BLOB_NOT_FOUND; NOT_SUPPORTED where the bucket was not made for it. */
 export async function protectObject(connection: S3Connection, name: string, { until, hold }: BlobProtection): Promise<void> {
@@ -114,13 +114,16 @@ export async function deleteVersions(connection: S3Connection, name: string, kee
   const versions = (await versionsOf(connection, name)).filter(({ versionId }) => versionId !== keep);
   // One version: the server itself is asked, and only its refusal is looked into.
   if (versions.length > 1) for (const version of versions) if (!version.isMarker) await refuseProtected(connection, name, version);
-  for (const version of versions) {
-    try {
-      await deleteVersion(connection, name, version.versionId);
-    } catch (error) {
-      if (!version.isMarker) await refuseProtected(connection, name, version);
-      throw error;
-    }
+  for (const version of versions) await removeVersion(connection, version);
+}
+
+/** What the server refuses to delete is looked at: IMMUTABLE_RETENTION_ACTIVE or HOLD_ACTIVE where that is why. */
+export async function removeVersion(connection: S3Connection, version: FoundVersion): Promise<void> {
+  try {
+    await deleteVersion(connection, version.name, version.versionId);
+  } catch (error) {
+    if (!version.isMarker) await refuseProtected(connection, version.name, version);
+    throw error;
   }
 }
 

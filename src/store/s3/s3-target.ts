@@ -8,9 +8,9 @@ import { ChainkeepError } from '../../plumbing/errors.ts';
 import type { PartTarget } from '../object/part-sink.ts';
 import type { S3Connection } from './s3-client.ts';
 import { faultOf, isRefusedCondition } from './s3-errors.ts';
-import { deleteVersion, deleteVersions, refuseProtected } from './s3-lock.ts';
+import { deleteVersion, deleteVersions, refuseProtected, removeVersion } from './s3-lock.ts';
 import { anObject, keyOf, type LookedAt, lookAt, newObject, realVersion, WRITER } from './s3-objects.ts';
-import { meantVersion, type ObjectVersion, versionsOf } from './s3-versions.ts';
+import { type FoundVersion, meantVersion, type ObjectVersion, versionsOf } from './s3-versions.ts';
 
 /** How often two writers that create the same name at the same time under Object Lock give way to each other, and for how many milliseconds at most. */
 const MOST_RACES = 20;
@@ -187,7 +187,7 @@ class S3Target implements PartTarget {
     const ours = await this.#oursAmong(versions);
     // Attempts whose answers were lost have left versions too. The oldest is what the name means; nobody has read any other.
     const isAlone = ours.length > 0 && ours.length === versions.length;
-    for (const version of isAlone ? ours.slice(0, -1) : ours) await deleteVersion(this.#connection, this.#name, version.versionId);
+    for (const version of isAlone ? ours.slice(0, -1) : ours) await removeVersion(this.#connection, version);
     return isAlone;
   }
 
@@ -196,9 +196,7 @@ class S3Target implements PartTarget {
     if (!this.#mayBeThere || !this.#options.ifAbsent) return;
     if (this.#connection.settings.lockMode) {
       // Somebody else's version may hide ours.
-      for (const version of await this.#oursAmong(await this.#versions())) {
-        await deleteVersion(this.#connection, this.#name, version.versionId);
-      }
+      for (const version of await this.#oursAmong(await this.#versions())) await removeVersion(this.#connection, version);
       return;
     }
     const seen = await lookAt(this.#connection, this.#name);
@@ -206,12 +204,12 @@ class S3Target implements PartTarget {
   }
 
   /** From the newest to the oldest. */
-  async #versions(): Promise<readonly ObjectVersion[]> {
+  async #versions(): Promise<readonly FoundVersion[]> {
     return (await versionsOf(this.#connection, this.#name)).filter(({ isMarker }) => !isMarker);
   }
 
-  async #oursAmong(versions: readonly ObjectVersion[]): Promise<readonly ObjectVersion[]> {
-    const ours: ObjectVersion[] = [];
+  async #oursAmong(versions: readonly FoundVersion[]): Promise<readonly FoundVersion[]> {
+    const ours: FoundVersion[] = [];
     for (const version of versions) if (await this.#isOurs(version)) ours.push(version);
     return ours;
   }

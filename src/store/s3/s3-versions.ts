@@ -11,7 +11,7 @@ export interface ObjectVersion extends BlobInfo {
   readonly versionId: string;
 }
 
-interface FoundVersion extends ObjectVersion {
+export interface FoundVersion extends ObjectVersion {
   readonly isMarker: boolean;
 }
 

@@ -5,6 +5,7 @@ import {
   ListObjectVersionsCommand,
   PutObjectCommand,
   PutObjectLegalHoldCommand,
+  PutObjectLockConfigurationCommand,
   PutObjectRetentionCommand,
   type S3Client,
 } from '@aws-sdk/client-s3';
@@ -15,6 +16,7 @@ import type { StoreUnderTest } from '../../../src/store/testing/conformance.ts';
 import { protectionBehaviours } from '../../../src/store/testing/conformance-protection.ts';
 import { codeOf, patternBytes, readBlob } from '../../../src/store/testing/store-probe.ts';
 import { listNames, writeBlob } from '../../../src/store/trial.ts';
+import { startLossyProxy } from '../../servers/lossy-proxy.ts';
 import { makeBucket, storeConfig, vendorClient } from '../../servers/s3-bucket.ts';
 import { makeS3 } from './s3-under-test.ts';
 
@@ -120,6 +122,23 @@ it('a blob of many parts is locked like a small one', async () => {
   await plainPut('large', 'rubbish');
   expect((await readBlob(store, 'large')).equals(bytes)).toBe(true);
   expect(await codeOf(store.delete('large'))).toBe('IMMUTABLE_RETENTION_ACTIVE');
+});
+
+it('what the bucket itself has locked is said to be locked, also to an abort', async () => {
+  const locking = await makeBucket(inject('s3'), true);
+  const ObjectLockConfiguration = { ObjectLockEnabled: 'Enabled', Rule: { DefaultRetention: { Mode: 'COMPLIANCE', Days: 1 } } } as const;
+  await vendor.send(new PutObjectLockConfigurationCommand({ Bucket: locking, ObjectLockConfiguration }));
+  const proxy = await startLossyProxy(inject('s3').endpoint);
+  const lossy = await openStore('s3', storeConfig({ ...inject('s3'), endpoint: proxy.endpoint }, locking, { use_object_lock: true }), {
+    create: false,
+  });
+  proxy.lose = (request) => (request.startsWith('PUT ') ? 'answer lost' : undefined);
+  const sink = await lossy.put('a', { ifAbsent: true });
+  await sink.append([Buffer.from('x')]);
+  expect(await codeOf(sink.finish(Buffer.alloc(0)))).toBe('REPOSITORY_OFFLINE');
+  expect(await codeOf(sink.abort())).toBe('IMMUTABLE_RETENTION_ACTIVE');
+  await lossy.close();
+  await proxy.stop();
 });
 
 it('governance mode is said to be advisory, and is never bypassed by us', async () => {
