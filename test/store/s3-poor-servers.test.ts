@@ -28,7 +28,7 @@ async function open(
   more: Readonly<Record<string, unknown>> = {},
 ): Promise<{ server: PoorS3; store: BlobStore }> {
   server = await PoorS3.open(options);
-  const keys = { access_key_id: 'key', secret_access_key: SECRET };
+  const keys = { access_key_id: 'key', secret_access_key: new Secret(SECRET) };
   const config = { endpoint: server.endpoint, bucket: 'bucket', path_style: true, ...keys, ...more };
   store = await openStore('s3', config, { create: false });
   return { server, store };

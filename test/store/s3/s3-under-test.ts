@@ -15,7 +15,7 @@ export async function makeS3(bucket: string, more: Readonly<Record<string, unkno
   const config = storeConfig(inject('s3'), bucket, { prefix, upload_part_size_mib: 5, upload_concurrency: 2, ...more });
   return {
     store: await openStore('s3', config, { create: false }),
-    elsewhere: { type: 's3', config },
+    elsewhere: { type: 's3', config: { ...config, secret_access_key: inject('s3').secretAccessKey } },
     // More than may wait in memory: one part at least has arrived.
     leftoverBytes: 15 * MIB + 1,
     putForeign: async (name) => {
