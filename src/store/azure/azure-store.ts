@@ -8,9 +8,9 @@ import { checkBlobName, checkBlobPrefix, isBlobKey, isTemporaryKey } from '../bl
 import type { BlobInfo, BlobProtection, BlobStore, Leftover, PutOptions, StoreCapabilities, StoreCapacity } from '../blob-store.ts';
 import { BlockCache } from '../object/block-cache.ts';
 import { type ObjectSettings, objectSettings } from '../object/object-settings.ts';
-import { type PartLimits, planParts } from '../object/part-plan.ts';
 import { openPartSink } from '../object/part-sink.ts';
 import { refuseFull, roomOf } from '../object/quota.ts';
+import { type PartLimits, planParts } from '../part-plan.ts';
 import type { OpenStoreOptions, StoreConfig } from '../store-kind.ts';
 import { type AzureContainer, openContainer } from './azure-container.ts';
 import { listPages } from './azure-list.ts';

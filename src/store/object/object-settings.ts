@@ -1,8 +1,8 @@
 // The settings that every object store has, out of a checked configuration. It must not bring zod: stores are opened with it.
 
+import type { UploadSettings } from '../blob-store.ts';
 import { numberIn } from '../config-values.ts';
 import type { StoreConfig } from '../store-kind.ts';
-import type { UploadSettings } from './part-plan.ts';
 
 const MIB = 2 ** 20;
 

@@ -2,9 +2,9 @@
 // It must not keep more than the plan's memory, and after a failure nothing succeeds any more. What travels, and how often it is tried, is the target's.
 
 import type { ByteSink } from '../../plumbing/byte-sink.ts';
+import { type PartPlan, tooLarge } from '../part-plan.ts';
 import { SinkLife } from '../sink-life.ts';
 import { PartBuffer } from './part-buffer.ts';
-import { type PartPlan, tooLarge } from './part-plan.ts';
 
 /** What a store does with the parts of one blob. Every call is tried again by the target itself where that makes sense. */
 export interface PartTarget {

@@ -8,9 +8,9 @@ import { checkBlobName, checkBlobPrefix, isBlobKey, isTemporaryKey } from '../bl
 import type { BlobInfo, BlobProtection, BlobStore, Leftover, PutOptions, StoreCapabilities, StoreCapacity } from '../blob-store.ts';
 import { BlockCache } from '../object/block-cache.ts';
 import { openMeant } from '../object/open-meant.ts';
-import { type PartLimits, planParts } from '../object/part-plan.ts';
 import { openPartSink } from '../object/part-sink.ts';
 import { refuseFull, roomOf } from '../object/quota.ts';
+import { type PartLimits, planParts } from '../part-plan.ts';
 import { checkObjectLock } from './check-object-lock.ts';
 import { decidesConditions } from './create-only-probe.ts';
 import { openS3Connection, type S3Connection } from './s3-client.ts';

@@ -8,7 +8,7 @@ import { openApp } from '../../../src/app.ts';
 import type { App } from '../../../src/app-interface.ts';
 import { Secret } from '../../../src/plumbing/secret.ts';
 import { writeBlob } from '../../../src/repository/blobs.ts';
-import { planUpload } from '../../../src/store/object/part-plan.ts';
+import { planUpload } from '../../../src/store/part-plan.ts';
 import { codeOf, patternBytes } from '../../../src/store/testing/store-probe.ts';
 import { AZURE_ERRORS, FaultProxy } from '../../servers/fault-proxy.ts';
 import { azurePlace, azuriteForFile } from './azure-place.ts';

@@ -3,8 +3,9 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { ChainkeepError } from '../../../src/plumbing/errors.ts';
-import { type PartLimits, planParts, type UploadSettings } from '../../../src/store/object/part-plan.ts';
+import type { UploadSettings } from '../../../src/store/blob-store.ts';
 import { openPartSink, type PartTarget } from '../../../src/store/object/part-sink.ts';
+import { type PartLimits, planParts } from '../../../src/store/part-plan.ts';
 import { codeOf, patternBytes } from '../../../src/store/testing/store-probe.ts';
 
 const LIMITS: PartLimits = {
