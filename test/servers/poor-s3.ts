@@ -20,7 +20,7 @@ export interface PoorOptions {
 }
 
 interface Upload {
-  /** What its parts must be sent with, as AWS has it: named when the upload begins, or none. */
+  /** What its parts must be sent with, as AWS's documents have it: named when the upload begins, or none. */
   readonly algorithm: string | undefined;
   readonly writer: string | undefined;
   readonly parts: Map<string, Buffer>;
@@ -105,7 +105,7 @@ export class PoorS3 {
     return refuse(response, 400, 'InvalidRequest', 'Bucket is missing Object Lock Configuration');
   }
 
-  /** An upload in parts. Checksums as AWS has them: those of the parts are announced when it begins, and told again when it is complete. */
+  /** An upload in parts. Checksums as AWS's documents have them: those of the parts are announced when it begins, and told again when it is complete. */
   #upload(
     request: IncomingMessage,
     response: ServerResponse,
