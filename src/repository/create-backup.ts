@@ -9,7 +9,7 @@ import { CLUSTER_CODEC_URL } from '../qcow2/cluster-codec-url.ts';
 import { encodeChainkeepExtension } from '../qcow2/header-extensions.ts';
 import { ImageBuilder } from '../qcow2/image-builder.ts';
 import { DEFAULT_CLUSTER_SIZE, type ImageLayout, planLayout } from '../qcow2/image-layout.ts';
-import { planUpload } from '../store/object/part-plan.ts';
+import { planUpload } from '../store/part-plan.ts';
 import { NOTHING_EXPECTED } from '../transfer/expected-view.ts';
 import { planUnits, SourceTable } from '../transfer/plan-units.ts';
 import { runTransfer, unitBytesFor } from '../transfer/run-transfer.ts';

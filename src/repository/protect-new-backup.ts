@@ -23,7 +23,7 @@ export async function protectAncestors(
   if (!context.immutability || chain.length === 0) return new Map();
   const only = new Set(chain.map(({ backup_id }) => backup_id));
   const plan = await lookAtProtection(context, placeOf(sidecar), { chain: [await asOfNow(context, sidecar), ...chain], only, sweptAt });
-  const fault = firstFault(await runProtection(context, plan, guard));
+  const fault = firstFault(context, await runProtection(context, plan, guard));
   if (fault) throw fault;
   return new Map([...plan.dates].filter(([id]) => only.has(id)));
 }
@@ -42,7 +42,7 @@ export async function protectNew(
       chain: [await asOfNow(context, sidecar), ...chain],
       only: new Set([id]),
     });
-    const unprotected = firstFault(await runProtection(context, plan, guard));
+    const unprotected = firstFault(context, await runProtection(context, plan, guard));
     const until = plan.dates.get(id);
     return { locked: new Map(until === undefined ? [] : [[id, until]]), unprotected };
   } catch (error) {

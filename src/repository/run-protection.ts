@@ -80,7 +80,11 @@ async function writeOnce(store: RepositoryContext['store'], name: string): Promi
   }
 }
 
-/** For a commit, which must not go on without them: the first failure that is more than "this store cannot". */
-export function firstFault({ failures }: ProtectionOutcome): ChainkeepError | undefined {
-  return failures.find((failure) => !isChainkeepError(failure, 'NOT_SUPPORTED'));
+/**
+ * For a commit, which must not go on without them. That a file system takes no marks is no fault: our refusal holds. A store that keeps dates has
+ * promised more.
+ */
+export function firstFault({ store }: RepositoryContext, { failures }: ProtectionOutcome): ChainkeepError | undefined {
+  const isOurs = store.capabilities.retentionMark !== undefined;
+  return failures.find((failure) => !isOurs || !isChainkeepError(failure, 'NOT_SUPPORTED'));
 }

@@ -1,6 +1,7 @@
 // What backups need of a store, as one list: the self-test tries it on a user's own storage, the conformance suite on every store and wrapper.
 // It must be quick and small, for it runs when a repository is added; what needs threads, processes or thousands of blobs is the suite's alone.
 
+import { systemClock } from '../plumbing/clock.ts';
 import type { BlobStore } from './blob-store.ts';
 import { expectContent, expectThat, listNames, refusalOf, type Trial, trialBytes, writeBlob } from './trial.ts';
 
@@ -151,7 +152,7 @@ async function deletes({ store, folder }: Trial): Promise<void> {
 async function protects({ store, folder }: Trial): Promise<void> {
   const name = `${folder}protected`;
   await writeBlob(store, name, 'kept');
-  await store.protect(name, { until: ((await store.now()) ?? Date.now()) + TRIAL_RETENTION_MS });
+  await store.protect(name, { until: ((await store.now()) ?? systemClock.now()) + TRIAL_RETENTION_MS });
   const codes = ['IMMUTABLE_RETENTION_ACTIVE', 'HOLD_ACTIVE'];
   expectThat((await refusalOf(store.delete(name), ...codes)) !== undefined, 'a protected blob was deleted');
   expectThat((await refusalOf(writeBlob(store, name, 'other'), ...codes)) !== undefined, 'a protected blob was replaced');

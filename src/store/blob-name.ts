@@ -23,6 +23,20 @@ export function isTemporaryName(name: string): boolean {
   return TEMPORARY.test(name);
 }
 
+/** Is a key of an object store a blob? "Folders" that consoles make (a slash at the end), and what storage boxes keep for themselves, are none. */
+export function isBlobKey(key: string): boolean {
+  return isOwnKey(key) && !isTemporaryName(key);
+}
+
+/** A temporary on an object store, where we make none: of a folder that was copied there from a disk. */
+export function isTemporaryKey(key: string): boolean {
+  return isOwnKey(key) && isTemporaryName(key);
+}
+
+function isOwnKey(key: string): boolean {
+  return !key.endsWith('/') && !key.split('/').some(isForeignFolder);
+}
+
 /** Where a blob is written to before it exists; in the same folder, so that a link or a rename can publish it. */
 export function temporaryName(name: string): string {
   return `${name}.tmp-${randomToken(12)}`;

@@ -2,7 +2,16 @@
 
 import type { ByteSink } from '../plumbing/byte-sink.ts';
 import type { ByteSource } from '../plumbing/byte-source.ts';
-import type { UploadSettings } from './object/part-plan.ts';
+
+/** How a store that sends parts does it, from the settings of the repository. */
+export interface UploadSettings {
+  /** Bytes of a part, where the blob is not so large that parts must be larger. */
+  readonly partSize: number;
+  /** Parts of one blob that are sent at the same time. */
+  readonly concurrency: number;
+  /** Bytes of parts held in memory for one blob; larger parts mean fewer at the same time. */
+  readonly memory: number;
+}
 
 /** What a store can do, as data; nobody asks which kind it is. */
 export interface StoreCapabilities {
@@ -53,7 +62,7 @@ export interface PutOptions {
 }
 
 export interface BlobProtection {
-  /** Milliseconds since 1970: not before this may the blob be changed, replaced or deleted. Never shortened: an earlier date than the present one changes nothing. */
+  /** Milliseconds since 1970: not before this may the blob be changed, replaced or deleted. Never shortened: an earlier date than the present one changes nothing, nor does one that is over. */
   readonly until?: number;
   /** A hold without an end: set or lifted. Left out: as it is. */
   readonly hold?: boolean;

@@ -2,11 +2,12 @@
 // It must not open anything: the place may be offline.
 
 import { realPlace } from '../plumbing/real-place.ts';
+import { textIn } from './config-values.ts';
 import type { StoreConfig } from './store-kind.ts';
 
 /** A path, `server:/export`, `//server/share`, `s3://bucket/prefix`, `azure://account/container/prefix`. */
 export function placeOf(type: string, config: StoreConfig): string {
-  const text = (name: string): string => (typeof config[name] === 'string' ? config[name] : '');
+  const text = (name: string): string => textIn(config, name) ?? '';
   const joined = (...parts: readonly string[]): string => parts.filter((part) => part !== '').join('/');
   switch (type) {
     case 'nfs':

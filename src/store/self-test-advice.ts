@@ -29,6 +29,6 @@ export function adviceFor(step: string, error: unknown): string | null {
 /** The other side has answered, and does not let us in. */
 export function isAccessDenied(error: unknown): boolean {
   if (!isChainkeepError(error)) return false;
-  const { system_code: code, status, azure_status: azureStatus } = error.context;
-  return DENIED_SYSTEM_CODES.includes(code) || DENIED_STATUS.includes(status) || DENIED_STATUS.includes(azureStatus);
+  const { system_code: code, status } = error.context;
+  return DENIED_SYSTEM_CODES.includes(code) || DENIED_STATUS.includes(status);
 }

@@ -1,31 +1,34 @@
 // What every sink keeps to, wherever its bytes go: appends, then one `finish`, or an `abort`; after the first failure nothing succeeds any more.
 // It knows nothing of bytes and places.
 
-import { assert } from '../plumbing/errors.ts';
+import { assert, ChainkeepError } from '../plumbing/errors.ts';
 
 export class SinkLife {
   readonly #name: string;
   readonly #headLength: number;
+  readonly #meet: (error: unknown) => unknown;
   #state: 'open' | 'finishing' | 'finished' | 'aborted' = 'open';
   #failure: { readonly error: unknown } | undefined;
   #pending = 0;
   #finishing: Promise<unknown> = Promise.resolve();
 
-  constructor(name: string, headLength: number) {
+  /** `meet` is told of every error of an append or of `finish`, does what is to be done about it, and answers, also later, what it is to be called. */
+  constructor(name: string, headLength: number, meet: (error: unknown) => unknown = (error) => error) {
     this.#name = name;
     this.#headLength = headLength;
+    this.#meet = meet;
   }
 
   /** Throws unless bytes may be appended now. */
   checkOpen(): void {
-    this.checkAlive();
+    if (this.#failure) throw this.#failure.error;
     assert(this.#state === 'open', `write to ${this.#name}, which is ${this.#state}`);
   }
 
-  /** For work in the midst of an append or of `finish`: throws when something failed, or it was aborted, meanwhile. */
+  /** For work in the midst of an append or of `finish`: throws when something failed meanwhile, and CANCELLED when it was aborted. */
   checkAlive(): void {
     if (this.#failure) throw this.#failure.error;
-    assert(this.#state !== 'aborted', `write to ${this.#name}, which is aborted`);
+    if (this.#state === 'aborted') throw new ChainkeepError('CANCELLED', `the write of ${this.#name} was aborted`);
   }
 
   /** The first failure is the answer to everything after it. */
@@ -34,23 +37,30 @@ export class SinkLife {
     return this.#failure.error;
   }
 
-  /** An append. `work` begins at once, and throws what `fail` has answered. */
+  /** An append. `work` begins at once. */
   async append(work: () => Promise<void>): Promise<void> {
     this.#pending += 1;
     try {
-      await work();
+      await this.#failing(work);
     } finally {
       this.#pending -= 1;
     }
   }
 
-  /** `work` throws what `fail` has answered. */
+  async #failing<T>(work: () => Promise<T>): Promise<T> {
+    try {
+      return await work();
+    } catch (error) {
+      throw this.fail(await this.#meet(error));
+    }
+  }
+
   async finish<T>(head: Uint8Array, work: () => Promise<T>): Promise<T> {
     this.checkOpen();
     assert(this.#pending === 0, `finish of ${this.#name} while appends are under way`);
     assert(head.byteLength === this.#headLength, `head of ${this.#name}: ${head.byteLength} bytes, ${this.#headLength} were announced`);
     this.#state = 'finishing';
-    const run = work().then((result) => {
+    const run = this.#failing(work).then((result) => {
       this.#state = 'finished';
       return result;
     });

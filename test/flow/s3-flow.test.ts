@@ -72,5 +72,8 @@ it('what is wrong with the settings is said in one line with advice', async () =
   await expect(addRepository(home, bucket, 'access_key_id=somebody')).rejects.toThrow(
     /does not accept the access key[\s\S]*check access_key_id/,
   );
+  await expect(addRepository(home, bucket, 'use_object_lock=true')).rejects.toThrow(
+    /has no Object Lock[\s\S]*chosen when a bucket is made/,
+  );
   await expect(addRepository(home, bucket, 'endpoint=http://127.0.0.1:1')).rejects.toThrow(/cannot be reached[\s\S]*check the endpoint/);
 });

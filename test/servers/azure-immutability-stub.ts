@@ -18,8 +18,12 @@ export interface ImmutabilityStub {
   ignoresPolicies: boolean;
   /** The account has folders of its own. */
   hierarchical: boolean;
+  /** Its answers do not say when they were given. */
+  dateless: boolean;
   /** Every request that it got: method, path and query. */
   readonly requests: string[];
+  /** Is told of each request before it is answered. */
+  before: (request: string) => Promise<void> | void;
   stop(): Promise<void>;
 }
 
@@ -44,7 +48,9 @@ class Stub implements ImmutabilityStub {
   plainDeleteHides = true;
   ignoresPolicies = false;
   hierarchical = false;
+  dateless = false;
   readonly requests: string[] = [];
+  before: ImmutabilityStub['before'] = () => undefined;
   readonly #azurite: AzuriteServer;
   readonly #containers = new Map<string, KeptVersions>();
   /** Changes come one after another, and reads of versions between them. */
@@ -53,9 +59,11 @@ class Stub implements ImmutabilityStub {
   readonly #server = createServer(async (request, response) => {
     const call = await readCall(request);
     this.requests.push(`${call.method} ${call.path}`);
+    await this.before(`${call.method} ${call.path}`);
     const answer = await this.#answer(call).catch(answerOfError);
     response.sendDate = false;
-    response.writeHead(answer.status, { ...answer.headers, date: this.#now().toUTCString() });
+    const { date: _, ...headers } = answer.headers;
+    response.writeHead(answer.status, { ...headers, ...(!this.dateless && { date: this.#now().toUTCString() }) });
     response.end(call.method === 'HEAD' ? undefined : answer.body);
   });
 

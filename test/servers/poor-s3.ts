@@ -1,5 +1,5 @@
 // A stub of an S3 server in memory, for what no real server here does: one that knows no conditions, one that takes a condition and overwrites all the same,
-// one that refuses a checksum, one that answers with a certain error. It checks no signature and knows single objects only, no uploads in parts.
+// one that refuses a checksum, one that locks nothing, one that answers with a certain error. It checks no signature and keeps one version of an object.
 
 import { createHash } from 'node:crypto';
 import { once } from 'node:events';
@@ -11,13 +11,27 @@ export interface PoorOptions {
   readonly conditions?: 'decides' | 'ignores' | 'refuses';
   /** Spoils what arrives, as a bad network would: the checksum no longer fits, which is answered as AWS answers it. That many times. */
   readonly spoilt?: number;
+  /** What it makes of a date for an object. The bucket has no Object Lock, and nobody may ask for that. */
+  readonly locks?: 'refuses' | 'pretends';
+  /** Its listings say that they go on, and not where. */
+  readonly cutListings?: boolean;
   /** The answer to everything. */
   readonly error?: { readonly status: number; readonly code: string; readonly message?: string };
 }
 
+interface Upload {
+  /** What its parts must be sent with, as AWS's documents have it: named when the upload begins, or none. */
+  readonly algorithm: string | undefined;
+  readonly writer: string | undefined;
+  readonly parts: Map<string, Buffer>;
+}
+
 export class PoorS3 {
   readonly objects = new Map<string, { readonly body: Buffer; readonly writer: string | undefined }>();
+  readonly #uploads = new Map<string, Upload>();
   readonly requests: string[] = [];
+  /** What uploads in parts were announced with. */
+  readonly checksums = new Set<string>();
   readonly #server: Server;
   #options: PoorOptions;
   #spoilt: number;
@@ -61,12 +75,15 @@ export class PoorS3 {
     this.requests.push(`${request.method} ${key || url.search}`);
     const { error } = this.#options;
     if (error) return refuse(response, error.status, error.code, error.message);
+    if (url.searchParams.has('object-lock')) return refuse(response, 403, 'AccessDenied');
+    if (url.searchParams.has('retention')) return this.#lock(response);
+    if (url.searchParams.has('uploads') || url.searchParams.has('uploadId')) return this.#upload(request, response, { key, body, url });
     if (request.method === 'PUT') return this.#put(request, response, key, body);
     if (request.method === 'DELETE') {
       this.objects.delete(key);
       return response.writeHead(204).end();
     }
-    if (key === '') return this.#list(response, url.searchParams.get('prefix') ?? '');
+    if (key === '') return this.#list(response, url);
     return this.#get(request, response, key);
   }
 
@@ -78,13 +95,47 @@ export class PoorS3 {
     }
     const checksum = request.headers['x-amz-checksum-crc32'];
     const arrived = this.#spoilt-- > 0 ? Buffer.concat([body, Buffer.from('?')]) : body;
-    const sum = Buffer.alloc(4);
-    sum.writeUInt32BE(crc32(arrived));
-    if (checksum !== undefined && checksum !== sum.toString('base64'))
-      return refuse(response, 400, 'BadDigest', 'the CRC32 does not match');
-    const writer = request.headers['x-amz-meta-chainkeep-writer'];
-    this.objects.set(key, { body: arrived, writer: typeof writer === 'string' ? writer : undefined });
+    if (checksum !== undefined && checksum !== checksumOf(arrived)) return refuse(response, 400, 'BadDigest', 'the CRC32 does not match');
+    this.objects.set(key, { body: arrived, writer: writerIn(request) });
     return response.writeHead(200, { etag: etagOf(arrived) }).end();
+  }
+
+  #lock(response: ServerResponse): ServerResponse {
+    if (this.#options.locks === 'pretends') return response.writeHead(200).end();
+    return refuse(response, 400, 'InvalidRequest', 'Bucket is missing Object Lock Configuration');
+  }
+
+  /** An upload in parts. Checksums as AWS's documents have them: those of the parts are announced when it begins, and told again when it is complete. */
+  #upload(
+    request: IncomingMessage,
+    response: ServerResponse,
+    { key, body, url }: { readonly key: string; readonly body: Buffer; readonly url: URL },
+  ): ServerResponse {
+    if (key === '') return this.#listing(response, []);
+    if (request.method === 'POST' && url.searchParams.has('uploads')) {
+      const algorithm = request.headers['x-amz-checksum-algorithm'];
+      this.checksums.add(String(algorithm ?? 'none'));
+      const parts = new Map<string, Buffer>();
+      this.#uploads.set(key, { algorithm: algorithm === undefined ? algorithm : String(algorithm), writer: writerIn(request), parts });
+      return xml(response, '<InitiateMultipartUploadResult><UploadId>u</UploadId></InitiateMultipartUploadResult>');
+    }
+    const upload = this.#uploads.get(key);
+    if (!upload) return refuse(response, 404, 'NoSuchUpload');
+    if (request.method === 'PUT') {
+      const checksum = request.headers['x-amz-checksum-crc32'];
+      if ((checksum !== undefined) !== (upload.algorithm === 'CRC32'))
+        return refuse(response, 400, 'InvalidRequest', 'Checksum Type mismatch');
+      upload.parts.set(url.searchParams.get('partNumber') ?? '', body);
+      return response.writeHead(200, { etag: etagOf(body), ...(checksum !== undefined && { 'x-amz-checksum-crc32': checksum }) }).end();
+    }
+    this.#uploads.delete(key);
+    if (request.method === 'DELETE') return response.writeHead(204).end();
+    const parts = [...upload.parts].sort(([a], [b]) => Number(a) - Number(b)).map(([, part]) => part);
+    const told = [...body.toString().matchAll(/<ChecksumCRC32>([^<]+)</g)].map(([, checksum]) => checksum);
+    const wanted = upload.algorithm === undefined ? [] : parts.map(checksumOf);
+    if (told.join() !== wanted.join()) return refuse(response, 400, 'InvalidPart', 'the checksums of the parts do not match');
+    this.objects.set(key, { body: Buffer.concat(parts), writer: upload.writer });
+    return xml(response, '<CompleteMultipartUploadResult><ETag>"x"</ETag></CompleteMultipartUploadResult>');
   }
 
   #get(request: IncomingMessage, response: ServerResponse, key: string): ServerResponse {
@@ -104,15 +155,35 @@ export class PoorS3 {
     return response.writeHead(206, { ...headers, 'content-length': part.length, 'content-range': where }).end(part);
   }
 
-  #list(response: ServerResponse, prefix: string): ServerResponse {
+  #list(response: ServerResponse, url: URL): ServerResponse {
+    const prefix = url.searchParams.get('prefix') ?? '';
     const found = [...this.objects].filter(([key]) => key.startsWith(prefix)).sort(([a], [b]) => (a < b ? -1 : 1));
+    const [element, version] = url.searchParams.has('versions') ? ['Version', '<VersionId>null</VersionId>'] : ['Contents', ''];
     const contents = found.map(
       ([key, { body }]) =>
-        `<Contents><Key>${key}</Key><Size>${body.length}</Size><LastModified>${new Date().toISOString()}</LastModified></Contents>`,
+        `<${element}><Key>${key}</Key>${version}<Size>${body.length}</Size><LastModified>${new Date().toISOString()}</LastModified></${element}>`,
     );
-    const xml = `<ListBucketResult><IsTruncated>false</IsTruncated>${contents.join('')}</ListBucketResult>`;
-    return response.writeHead(200, { 'content-type': 'application/xml' }).end(xml);
+    return this.#listing(response, contents);
   }
+
+  #listing(response: ServerResponse, contents: readonly string[]): ServerResponse {
+    return xml(response, `<Result><IsTruncated>${this.#options.cutListings ?? false}</IsTruncated>${contents.join('')}</Result>`);
+  }
+}
+
+function checksumOf(body: Buffer): string {
+  const sum = Buffer.alloc(4);
+  sum.writeUInt32BE(crc32(body));
+  return sum.toString('base64');
+}
+
+function writerIn({ headers }: IncomingMessage): string | undefined {
+  const writer = headers['x-amz-meta-chainkeep-writer'];
+  return typeof writer === 'string' ? writer : undefined;
+}
+
+function xml(response: ServerResponse, body: string): ServerResponse {
+  return response.writeHead(200, { 'content-type': 'application/xml' }).end(body);
 }
 
 function etagOf(body: Buffer): string {

@@ -2,6 +2,7 @@
 
 import { randomBytes } from 'node:crypto';
 import { CreateBucketCommand, GetObjectCommand, ListObjectsV2Command, S3Client } from '@aws-sdk/client-s3';
+import { Secret } from '../../src/plumbing/secret.ts';
 import type { S3Address } from './rgw.ts';
 
 export function vendorClient({ endpoint, accessKeyId, secretAccessKey }: S3Address): S3Client {
@@ -16,9 +17,10 @@ export async function makeBucket(address: S3Address, lock = false): Promise<stri
   return Bucket;
 }
 
-/** Settings of a store in the bucket, as they come out of a configuration; secrets are plain text, which the store takes from tests. */
+/** Settings of a store in the bucket, as they come out of a configuration. */
 export function storeConfig(address: S3Address, bucket: string, more: Readonly<Record<string, unknown>> = {}): Record<string, unknown> {
-  const { endpoint, accessKeyId: access_key_id, secretAccessKey: secret_access_key } = address;
+  const { endpoint, accessKeyId: access_key_id, secretAccessKey } = address;
+  const secret_access_key = new Secret(secretAccessKey);
   return { endpoint, bucket, access_key_id, secret_access_key, path_style: true, region: 'us-east-1', ...more };
 }
 

@@ -1,8 +1,8 @@
 // The conformance suite over local stores: on the default file system, on tmpfs, and through a wrapper that hides descriptors.
 
-import { mkdtemp, rm } from 'node:fs/promises';
+import { mkdir, mkdtemp, rm, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { openLocalStore } from '../../src/store/local/local-store.ts';
 import { type StoreUnderTest, storeConformance } from '../../src/store/testing/conformance.ts';
 import { faultyStore } from '../../src/store/testing/faulty-store.ts';
@@ -13,6 +13,11 @@ async function makeLocal(parent: string): Promise<StoreUnderTest> {
   return {
     store,
     elsewhere: { type: 'local', config: { path } },
+    putForeign: async (name) => {
+      const file = join(path, name);
+      await mkdir(name.endsWith('/') ? file : dirname(file), { recursive: true });
+      if (!name.endsWith('/')) await writeFile(file, 'theirs');
+    },
     dispose: async () => {
       for await (const { name } of store.list('')) if (!name.includes(' ')) await store.release(name);
       await rm(path, { recursive: true });

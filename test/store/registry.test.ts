@@ -1,4 +1,4 @@
-// The list of store kinds: settings are checked once, planned kinds say so, and opening loads no schema library.
+// The list of store kinds: settings are checked once, kinds that there are not are refused, and opening loads no schema library.
 
 import { execFile } from 'node:child_process';
 import { mkdtemp, rm } from 'node:fs/promises';

@@ -65,7 +65,7 @@ describe('the self-test', () => {
     const denials = [
       new ChainkeepError('STORE_FAILED', 'no permission', { context: { system_code: 'EACCES' } }),
       new ChainkeepError('REPOSITORY_OFFLINE', 'the key is not accepted', { context: { status: 403 } }),
-      new ChainkeepError('REPOSITORY_OFFLINE', 'the signature is wrong', { context: { azure_status: 401 } }),
+      new ChainkeepError('REPOSITORY_OFFLINE', 'the signature is wrong', { context: { status: 401 } }),
     ];
     for (const denied of denials) {
       const { steps, step } = await stepsOf(refusing(store, ['list'], denied));

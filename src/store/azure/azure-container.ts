@@ -6,7 +6,7 @@ import { Readable } from 'node:stream';
 import { ContainerClient, newPipeline, type RequestPolicyFactory, StorageSharedKeyCredential } from '@azure/storage-blob';
 import { ChainkeepError, throwIfCancelled } from '../../plumbing/errors.ts';
 import type { RetryPolicy } from '../../plumbing/retry.ts';
-import { OBJECT_RETRY, openObjectBudget, withRetry } from '../object/retry.ts';
+import { OBJECT_RETRY, openObjectBudget, repeatRequest } from '../object/retry.ts';
 import { placeOf } from '../place-of.ts';
 import type { StoreConfig } from '../store-kind.ts';
 import { azureCredentials } from './azure-credentials.ts';
@@ -57,7 +57,7 @@ export class AzureContainer {
   request<Answer>(request: AzureRequest, send: (attempt: Attempt) => Promise<Answer>): Promise<Answer> {
     const signals = [this.#closing.signal, ...(request.signal ? [request.signal] : [])];
     const signal = AbortSignal.any(signals);
-    return withRetry(
+    return repeatRequest(
       async (count) => {
         const silence = new AbortController();
         const timer = setTimeout(() => silence.abort(), SILENCE_MS);

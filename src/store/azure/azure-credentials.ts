@@ -3,6 +3,7 @@
 
 import { ChainkeepError } from '../../plumbing/errors.ts';
 import { Secret } from '../../plumbing/secret.ts';
+import { secretIn, textIn } from '../config-values.ts';
 import type { StoreConfig } from '../store-kind.ts';
 
 export interface AzureCredentials {
@@ -15,12 +16,12 @@ export interface AzureCredentials {
 }
 
 export function azureCredentials(config: StoreConfig): AzureCredentials {
-  const accountName = textOf(config, 'account_name');
+  const accountName = textIn(config, 'account_name');
   if (accountName === undefined) throw invalid('account_name', 'the storage account is missing');
-  const connection = connectionParts(secretOf(config, 'connection_string'), accountName);
-  const accountKey = secretOf(config, 'account_key') ?? connection?.accountKey;
-  const sasToken = secretOf(config, 'sas_token') ?? connection?.sasToken;
-  const endpoint = textOf(config, 'endpoint');
+  const connection = connectionParts(secretIn(config, 'connection_string'), accountName);
+  const accountKey = secretIn(config, 'account_key') ?? connection?.accountKey;
+  const sasToken = secretIn(config, 'sas_token') ?? connection?.sasToken;
+  const endpoint = textIn(config, 'endpoint');
   const serviceUrl =
     endpoint === undefined
       ? (connection?.serviceUrl ?? `https://${accountName}.blob.core.windows.net`)
@@ -58,16 +59,6 @@ function connectionParts(secret: Secret | undefined, accountName: string): Azure
   return key === undefined
     ? { serviceUrl, accountName, sasToken: new Secret(sas ?? '') }
     : { serviceUrl, accountName, accountKey: new Secret(key) };
-}
-
-function textOf(config: StoreConfig, name: string): string | undefined {
-  const value = config[name];
-  return typeof value === 'string' && value !== '' ? value : undefined;
-}
-
-function secretOf(config: StoreConfig, name: string): Secret | undefined {
-  const value = config[name];
-  return value instanceof Secret ? value : undefined;
 }
 
 function invalid(field: string, what: string): ChainkeepError {

@@ -76,7 +76,7 @@ export function azureError(error: unknown, request: FailedRequest): ChainkeepErr
   const passing = mayPass(answer);
   const { place, action, name } = request;
   const where = name === '' ? place : `${name} in ${place}`;
-  const context = { place, name, azure_status: answer.status || undefined, azure_code: answer.code };
+  const context = { place, name, status: answer.status || undefined, azure_code: answer.code };
   if (meaning?.code === 'BLOB_NOT_FOUND') return new ChainkeepError('BLOB_NOT_FOUND', `there is no ${where}`, { context });
   const said = [answer.status || '', answer.code, answer.text].filter((part) => part !== '').join(' ');
   return new ChainkeepError(meaning?.code ?? (passing ? 'REPOSITORY_OFFLINE' : 'STORE_FAILED'), `cannot ${action} ${where}: ${said}`, {
@@ -95,7 +95,8 @@ function mayPass({ status, code }: Answer): boolean {
 }
 
 function meaningOf({ status, code }: Answer, { action, condition }: FailedRequest): Meaning | undefined {
-  const refused = status === 412 || code === 'ConditionNotMet' || code === 'TargetConditionNotMet';
+  // A lease is 412 too, and says nothing of the condition: our own sweep holds one for a moment.
+  const refused = (status === 412 && !code.startsWith('Lease')) || code === 'ConditionNotMet' || code === 'TargetConditionNotMet';
   if (condition === 'absent' && refused) return MEANINGS.BlobAlreadyExists;
   if (condition === 'same' && (refused || code === 'BlobNotFound')) {
     return { code: 'BLOB_CHANGED', advice: 'open it again; it was replaced or deleted meanwhile' };

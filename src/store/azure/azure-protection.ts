@@ -13,19 +13,20 @@ const SECOND = 1000;
 export async function protectVersion(container: AzureContainer, name: string, { until, hold }: BlobProtection): Promise<void> {
   const found = await versionsOf(container, name);
   const version = existing(meantVersion(found), name);
-  if (until !== undefined) await extend(container, name, { version, until });
+  if (until !== undefined) await extend(container, name, { version, until, now: found.now });
   if (hold !== undefined && hold !== version.hold) await setHold(container, name, { version, hold });
 }
 
 interface PolicyChange {
   readonly version: AzureVersion;
   readonly until: number;
+  readonly now: number;
 }
 
-async function extend(container: AzureContainer, name: string, { version, until }: PolicyChange): Promise<void> {
+async function extend(container: AzureContainer, name: string, { version, until, now }: PolicyChange): Promise<void> {
   const present = version.until ?? 0;
-  if (version.locked && present >= until) return;
   const expiry = Math.ceil(Math.max(until, present) / SECOND) * SECOND;
+  if ((version.locked && present >= until) || expiry <= now) return;
   const answer = await container.request({ action: 'protect', name }, ({ abortSignal }) =>
     clientOf(container, version).setImmutabilityPolicy({ expiriesOn: new Date(expiry), policyMode: 'Locked' }, { abortSignal }),
   );

@@ -7,6 +7,7 @@ import type { ByteSource } from '../../plumbing/byte-source.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
 import type { BlockCache } from '../object/block-cache.ts';
 import { BLOCK_BYTES, openObjectSource } from '../object/object-source.ts';
+import { openMeant } from '../object/open-meant.ts';
 import type { AzureContainer } from './azure-container.ts';
 import { azureCodeOf } from './azure-errors.ts';
 import { meantVersion, versionsOf } from './azure-versions.ts';
@@ -23,22 +24,24 @@ export interface OpenBlob {
 
 /** One request where blobs have no versions, two where they have. BLOB_NOT_FOUND when there is none. */
 export async function openAzureSource({ container, cache, versioned }: OpenBlob, name: string): Promise<ByteSource> {
-  const blob = await blobOf(container, name, versioned);
-  const range: BlobRange = { container, blob, name };
+  const client = container.client.getBlobClient(container.keyOf(name));
+  if (!versioned) return openRanges({ container, blob: client, name }, cache);
+  const look = async (): Promise<BlobClient> => {
+    const version = meantVersion(await versionsOf(container, name));
+    if (!version) throw new ChainkeepError('BLOB_NOT_FOUND', `there is no ${name} in ${container.place}`, { context: { name } });
+    return version.versionId === undefined ? client : client.withVersion(version.versionId);
+  };
+  return openMeant(look, (blob) => openRanges({ container, blob, name }, cache));
+}
+
+async function openRanges(range: BlobRange, cache: BlockCache): Promise<ByteSource> {
+  const { name } = range;
   const first = await readFirst(range);
   const readRange = async (offset: number, length: number, signal: AbortSignal): Promise<readonly Uint8Array[]> => {
     const { bytes } = await fetchRange({ ...range, etag: first.etag, signal }, offset, length);
     return [bytes];
   };
   return openObjectSource({ name, size: first.size, readRange }, cache, first.bytes);
-}
-
-async function blobOf(container: AzureContainer, name: string, versioned: boolean): Promise<BlobClient> {
-  const client = container.client.getBlobClient(container.keyOf(name));
-  if (!versioned) return client;
-  const version = meantVersion(await versionsOf(container, name));
-  if (!version) throw new ChainkeepError('BLOB_NOT_FOUND', `there is no ${name} in ${container.place}`, { context: { name } });
-  return version.versionId === undefined ? client : client.withVersion(version.versionId);
 }
 
 interface BlobRange {

@@ -3,14 +3,14 @@
 
 import type { ByteSink } from '../../plumbing/byte-sink.ts';
 import type { ByteSource } from '../../plumbing/byte-source.ts';
-import { systemClock } from '../../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
-import { checkBlobName, checkBlobPrefix, isTemporaryName } from '../blob-name.ts';
+import { checkBlobName, checkBlobPrefix, isBlobKey, isTemporaryKey } from '../blob-name.ts';
 import type { BlobInfo, BlobProtection, BlobStore, Leftover, PutOptions, StoreCapabilities, StoreCapacity } from '../blob-store.ts';
 import { BlockCache } from '../object/block-cache.ts';
 import { type ObjectSettings, objectSettings } from '../object/object-settings.ts';
-import { type PartLimits, planParts } from '../object/part-plan.ts';
 import { openPartSink } from '../object/part-sink.ts';
+import { refuseFull, roomOf } from '../object/quota.ts';
+import { type PartLimits, planParts } from '../part-plan.ts';
 import type { OpenStoreOptions, StoreConfig } from '../store-kind.ts';
 import { type AzureContainer, openContainer } from './azure-container.ts';
 import { listPages } from './azure-list.ts';
@@ -30,8 +30,6 @@ const LIMITS: PartLimits = {
   maxBlobSize: 50_000 * 4000 * MIB,
   equalParts: false,
 };
-/** What is used is found by a listing: not for every blob that is written. */
-const CAPACITY_AGE_MS = 60_000;
 
 class AzureStore implements BlobStore {
   readonly place: string;
@@ -41,7 +39,6 @@ class AzureStore implements BlobStore {
   /** Names mean versions. */
   readonly #versioned: boolean;
   readonly #cache: BlockCache;
-  #known: { readonly capacity: StoreCapacity; readonly at: number } | undefined;
 
   constructor(container: AzureContainer, settings: ObjectSettings, versioned: boolean) {
     this.place = container.place;
@@ -55,6 +52,8 @@ class AzureStore implements BlobStore {
       retention: versioned ? 'enforced' : 'none',
       maxBlobSize: LIMITS.maxBlobSize,
       maxParts: LIMITS.maxParts,
+      upload: { minPartSize: LIMITS.minPartSize, maxPartSize: LIMITS.maxPartSize, ...settings.upload },
+      costlyReads: true,
       clock: true,
       capacity: settings.quotaBytes !== undefined,
     };
@@ -63,7 +62,7 @@ class AzureStore implements BlobStore {
   async *list(prefix: string): AsyncGenerator<BlobInfo> {
     checkBlobPrefix(prefix);
     for await (const blob of this.#versioned ? this.#listMeant(prefix) : this.#listCurrent(prefix)) {
-      if (!isTemporaryName(blob.name)) yield blob;
+      if (isBlobKey(blob.name)) yield blob;
     }
   }
 
@@ -110,7 +109,7 @@ class AzureStore implements BlobStore {
   async put(name: string, options: PutOptions = {}): Promise<ByteSink> {
     checkBlobName(name);
     const plan = planParts(LIMITS, this.#settings.upload, options, name);
-    await this.#checkRoom(name, options.expectedSize ?? 0);
+    await refuseFull(this, name, options.expectedSize ?? 0, this.#settings.upload.partSize);
     const ifAbsent = options.ifAbsent ?? false;
     const upload = openAzureUpload(this.#container, name, {
       ifAbsent,
@@ -127,18 +126,6 @@ class AzureStore implements BlobStore {
       throw new ChainkeepError('BLOB_EXISTS', `${name} exists in ${this.place}`, { context: { place: this.place, name } });
     }
     refuseProtected(name, found);
-  }
-
-  async #checkRoom(name: string, expected: number): Promise<void> {
-    if (expected === 0 || this.#settings.quotaBytes === undefined) return;
-    const now = systemClock.monotonic();
-    const known = this.#known && now - this.#known.at < CAPACITY_AGE_MS ? this.#known.capacity : await this.capacity();
-    if (!known || expected <= known.availableBytes) return;
-    const what = `no room for ${name} in ${this.place}: ${expected} bytes are needed, ${known.availableBytes} of its quota are left`;
-    throw new ChainkeepError('INSUFFICIENT_STORAGE', what, {
-      advice: 'delete backups there, raise quota_bytes, or use another repository',
-      context: { place: this.place, name, required_bytes: expected, available_bytes: known.availableBytes },
-    });
   }
 
   async delete(name: string): Promise<void> {
@@ -184,26 +171,24 @@ class AzureStore implements BlobStore {
   }
 
   async #removeLeftover(name: string): Promise<boolean> {
-    if (!isTemporaryName(name)) return removeStaged(this.#container, name);
+    if (!isTemporaryKey(name)) return removeStaged(this.#container, name);
     await this.#remove(name);
     return true;
   }
 
   /** Every version that is kept takes room. */
   async capacity(): Promise<StoreCapacity | undefined> {
-    const { quotaBytes: totalBytes } = this.#settings;
-    if (totalBytes === undefined) return undefined;
+    const { quotaBytes } = this.#settings;
+    if (quotaBytes === undefined) return undefined;
     let usedBytes = 0;
     for await (const { items } of listPages(this.#container, '', { includeVersions: this.#versioned })) {
       for (const { properties } of items) usedBytes += properties.contentLength ?? 0;
     }
-    const capacity = { totalBytes, usedBytes, availableBytes: Math.max(0, totalBytes - usedBytes) };
-    this.#known = { capacity, at: systemClock.monotonic() };
-    return capacity;
+    return roomOf(quotaBytes, usedBytes);
   }
 
   async now(): Promise<number | undefined> {
-    for await (const { now } of listPages(this.#container, '', { pageSize: 1 })) return now;
+    for await (const { now } of listPages(this.#container, '', { pageSize: 1 })) return now();
     return undefined;
   }
 

@@ -8,10 +8,8 @@ import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
 import type { PartTarget } from '../object/part-sink.ts';
 import { type Attempt, type AzureContainer, bodyOf } from './azure-container.ts';
 import { azureCodeOf, azureError } from './azure-errors.ts';
+import { WRITER } from './azure-list.ts';
 import { removeStaged, stagedBlocks } from './azure-uncommitted.ts';
-
-/** Metadata of a blob that says which writer made it: a commit whose answer was lost is known by it. */
-const WRITER = 'chainkeepwriter';
 
 export interface UploadOptions {
   readonly ifAbsent: boolean;

@@ -52,11 +52,11 @@ export async function* listVersions(container: AzureContainer, prefix: string): 
   let group: AzureVersion[] = [];
   let clock = Number.NaN;
   for await (const { items, now } of listPages(container, prefix, INCLUDE)) {
-    clock = now;
+    clock = now();
     for (const item of items) {
       const [first] = group;
       if (first && first.key !== item.name) {
-        yield { key: first.key, versions: group, now };
+        yield { key: first.key, versions: group, now: clock };
         group = [];
       }
       group.push(versionOf(item));
@@ -71,7 +71,7 @@ export async function versionsOf(container: AzureContainer, name: string): Promi
   const versions: AzureVersion[] = [];
   let clock = Number.NaN;
   for await (const { items, now } of listPages(container, name, { ...INCLUDE, pageSize: FEW })) {
-    clock = now;
+    clock = now();
     versions.push(...items.filter((item) => item.name === key).map(versionOf));
     if (items.some((item) => item.name !== key)) break;
   }

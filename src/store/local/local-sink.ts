@@ -43,12 +43,12 @@ class LocalSink implements ByteSink {
     this.#place = place;
     this.#handle = handle;
     const headLength = options.headLength ?? 0;
-    this.#life = new SinkLife(place.name, headLength);
+    this.#life = new SinkLife(place.name, headLength, (error) => this.#meet(error));
     this.#ifAbsent = options.ifAbsent ?? false;
     this.#expectedSize = options.expectedSize ?? 0;
     const next = new BigInt64Array(new SharedArrayBuffer(8));
     next[0] = BigInt(headLength);
-    this.direct = { fd: handle.fd, next, fail: (error) => this.#fail(error) };
+    this.direct = { fd: handle.fd, next, fail: async (error) => this.#life.fail(await this.#meet(error)) };
   }
 
   async append(buffers: readonly Uint8Array[]): Promise<number> {
@@ -56,12 +56,12 @@ class LocalSink implements ByteSink {
     let length = 0;
     for (const buffer of buffers) length += buffer.byteLength;
     const offset = Number(Atomics.add(this.direct.next, 0, BigInt(length)));
-    await this.#life.append(() => this.#failing(this.#writeAll(buffers, offset)));
+    await this.#life.append(() => this.#writeAll(buffers, offset));
     return offset;
   }
 
   async finish(head: Uint8Array): Promise<{ size: number }> {
-    return { size: await this.#life.finish(head, () => this.#failing(this.#finish(head))) };
+    return { size: await this.#life.finish(head, () => this.#finish(head)) };
   }
 
   async #finish(head: Uint8Array): Promise<number> {
@@ -115,19 +115,11 @@ class LocalSink implements ByteSink {
     }
   }
 
-  async #failing<T>(work: Promise<T>): Promise<T> {
-    try {
-      return await work;
-    } catch (error) {
-      throw await this.#fail(error);
-    }
-  }
-
   /** Nothing is tried again: the kernel forgets a failed write-back once it was reported. */
-  async #fail(error: unknown): Promise<unknown> {
+  async #meet(error: unknown): Promise<unknown> {
     const requiredBytes = Math.max(this.#expectedSize, Number(Atomics.load(this.direct.next, 0)));
     const { root, name } = this.#place;
-    return this.#life.fail(await storeError(error, { root, action: 'write', name, requiredBytes }));
+    return storeError(error, { root, action: 'write', name, requiredBytes });
   }
 
   async #writeAll(buffers: readonly Uint8Array[], offset: number): Promise<void> {

@@ -4,6 +4,7 @@ import { createHash } from 'node:crypto';
 import { join, resolve } from 'node:path';
 import { ChainkeepError } from '../../plumbing/errors.ts';
 import { Secret } from '../../plumbing/secret.ts';
+import { numberIn, textIn } from '../config-values.ts';
 import type { StoreConfig } from '../store-kind.ts';
 
 /** What the mount table must say of the mount point. */
@@ -43,9 +44,9 @@ const TIME_LIMIT_S = 60;
 
 /** `home`: where the default mount points are. CONFIG_INVALID for settings that no schema has seen. */
 export function planMount(type: 'nfs' | 'cifs', config: StoreConfig, home: string | undefined): MountSettings {
-  const text = (name: string): string | undefined => (typeof config[name] === 'string' && config[name] !== '' ? config[name] : undefined);
+  const text = (name: string): string | undefined => textIn(config, name);
   const source = type === 'nfs' ? nfsSource(text) : `//${needed(text, 'server')}/${needed(text, 'share_name')}`;
-  const timeLimit = 1000 * (typeof config.time_limit_seconds === 'number' ? config.time_limit_seconds : TIME_LIMIT_S);
+  const timeLimit = 1000 * numberIn(config, 'time_limit_seconds', TIME_LIMIT_S);
   const mountPoint = text('mount_point');
   const system = text('system_mount');
   if (system !== undefined) {

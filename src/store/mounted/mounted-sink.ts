@@ -36,9 +36,8 @@ export class MountedSink implements ByteSink {
         for (const part of body) this.#next += part.byteLength;
       }
       await Promise.all(pieces);
-    } catch (error) {
+    } finally {
       await Promise.allSettled(pieces); // the caller's buffers are his again when this call has ended
-      throw this.#life.fail(error);
     }
   }
 
@@ -47,13 +46,9 @@ export class MountedSink implements ByteSink {
   }
 
   async #finish(head: Uint8Array): Promise<{ size: number }> {
-    try {
-      // By itself, with a time limit of its own: what is left to do after it is short.
-      await this.#child.ask<'flush'>({ op: 'flush', sink: this.#number });
-      return await this.#child.ask<'finish'>({ op: 'finish', sink: this.#number, claimed: this.#next }, { body: [head] });
-    } catch (error) {
-      throw this.#life.fail(error);
-    }
+    // By itself, with a time limit of its own: what is left to do after it is short.
+    await this.#child.ask<'flush'>({ op: 'flush', sink: this.#number });
+    return this.#child.ask<'finish'>({ op: 'finish', sink: this.#number, claimed: this.#next }, { body: [head] });
   }
 
   async abort(): Promise<void> {

@@ -1,24 +1,17 @@
 // Settings that every object store has: how much memory it may take, how large the parts are. Imported by schemas alone: it brings zod.
 
-import { z } from 'zod';
-
-/** A whole number, also as text. */
-export const whole = (least: number, most: number) =>
-  z.preprocess(
-    (value) => (typeof value === 'string' && /^\d{1,16}$/.test(value) ? Number(value) : value),
-    z.int('must be a whole number').min(least, `must be at least ${least}`).max(most, `must be at most ${most}`),
-  );
+import { count } from '../config-fields.ts';
 
 export const objectFields = {
-  upload_part_size_mib: whole(5, 1024)
+  upload_part_size_mib: count(5, 1024)
     .default(16)
     .describe('MiB of one part of an upload. Larger parts are taken where a blob would have too many.'),
-  upload_concurrency: whole(1, 64).default(4).describe('Parts of one blob that are sent at the same time.'),
-  upload_memory_mib: whole(32, 16_384)
+  upload_concurrency: count(1, 64).default(4).describe('Parts of one blob that are sent at the same time.'),
+  upload_memory_mib: count(32, 16_384)
     .default(192)
     .describe('MiB of memory for the parts of one disk that is written. Large parts are sent fewer at a time.'),
-  read_cache_mib: whole(8, 16_384).default(64).describe('MiB of memory for what was read, and read ahead.'),
-  quota_bytes: whole(1, Number.MAX_SAFE_INTEGER)
+  read_cache_mib: count(8, 16_384).default(64).describe('MiB of memory for what was read, and read ahead.'),
+  quota_bytes: count(1, Number.MAX_SAFE_INTEGER)
     .optional()
     .describe('Bytes that the repository may take. A bucket has no size of its own; without a quota only what is used is known.'),
 };

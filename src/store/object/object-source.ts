@@ -18,7 +18,7 @@ export interface RangeReader {
 
 /** The unit of the cache, and what opening an object reads at once. */
 export const BLOCK_BYTES = 256 * 1024;
-/** Bytes of one request at most. */
+/** Bytes of one request at most. Azure gives no digest for more than 4 MiB: what is read ahead there is checked by the digests of the clusters alone. */
 const MOST_RUN = 8 * 2 ** 20;
 /** Bytes of one read that are asked for at the same time. */
 const MOST_SPAN = 16 * 2 ** 20;
@@ -127,7 +127,7 @@ class ObjectSource implements ByteSource {
     const most = Math.min(MOST_WINDOW, this.#cache.fairShare(this));
     this.#window = Math.min(most, Math.max(FIRST_WINDOW, this.#window * 2));
     const end = Math.min(this.#lastBlock, last + Math.floor(this.#window / BLOCK_BYTES));
-    const atOnce = Math.min(MOST_RUN, Math.max(BLOCK_BYTES, this.#window / 4)) / BLOCK_BYTES;
+    const atOnce = Math.floor(Math.min(MOST_RUN, Math.max(BLOCK_BYTES, this.#window / 4)) / BLOCK_BYTES);
     for (let block = last + 1; block <= end; block += 1) {
       if (this.#cache.has(this, block)) continue;
       // Full requests only, but at the end: else every read would ask for the one block that came into the window.

@@ -2,9 +2,9 @@
 // It must not keep more than the plan's memory, and after a failure nothing succeeds any more. What travels, and how often it is tried, is the target's.
 
 import type { ByteSink } from '../../plumbing/byte-sink.ts';
+import { type PartPlan, tooLarge } from '../part-plan.ts';
 import { SinkLife } from '../sink-life.ts';
 import { PartBuffer } from './part-buffer.ts';
-import { type PartPlan, tooLarge } from './part-plan.ts';
 
 /** What a store does with the parts of one blob. Every call is tried again by the target itself where that makes sense. */
 export interface PartTarget {
@@ -41,7 +41,7 @@ class PartSink implements ByteSink {
   constructor(name: string, headLength: number, plan: PartPlan, target: PartTarget) {
     this.name = name;
     this.#headLength = headLength;
-    this.#life = new SinkLife(name, headLength);
+    this.#life = new SinkLife(name, headLength, (error) => this.#fail(error));
     this.#plan = plan;
     this.#target = target;
     this.#next = headLength;
@@ -52,9 +52,9 @@ class PartSink implements ByteSink {
     this.#life.checkOpen();
     const offset = this.#next;
     for (const buffer of buffers) this.#next += buffer.byteLength;
-    const run = this.#failing(this.#copying.then(() => this.#copy(buffers, offset)));
+    const run = this.#life.append(() => this.#copying.then(() => this.#copy(buffers, offset)));
     this.#copying = run.catch(() => undefined); // for the next one to wait on; the caller of this one gets the error
-    await this.#life.append(() => run);
+    await run;
     return offset;
   }
 
@@ -101,7 +101,7 @@ class PartSink implements ByteSink {
   }
 
   async finish(head: Uint8Array): Promise<{ size: number }> {
-    await this.#life.finish(head, () => this.#failing(this.#finish(head)));
+    await this.#life.finish(head, () => this.#finish(head));
     return { size: this.#next };
   }
 
@@ -132,14 +132,6 @@ class PartSink implements ByteSink {
     await this.#copying;
     await Promise.allSettled(this.#sending);
     await this.#target.abort();
-  }
-
-  async #failing<T>(work: Promise<T>): Promise<T> {
-    try {
-      return await work;
-    } catch (error) {
-      throw this.#fail(error);
-    }
   }
 
   /** What is on its way is stopped, and must not be taken for what failed. */

@@ -16,7 +16,7 @@ export interface ObjectRetry {
 }
 
 /** `work` throws errors of this house; those that are `retryable` are tried again. It is told which attempt it is, from 1. CANCELLED by the signal. */
-export async function withRetry<T>(work: (attempt: number) => Promise<T>, { policy, budget, signal }: ObjectRetry): Promise<T> {
+export async function repeatRequest<T>(work: (attempt: number) => Promise<T>, { policy, budget, signal }: ObjectRetry): Promise<T> {
   let attempts = 0;
   const attempt = (count: number): Promise<T> => {
     throwIfCancelled(signal);

@@ -5,7 +5,7 @@ import type * as Sdk from '@aws-sdk/client-s3';
 import type { S3Client, S3ClientConfig } from '@aws-sdk/client-s3';
 import { systemClock } from '../../plumbing/clock.ts';
 import { throwIfCancelled } from '../../plumbing/errors.ts';
-import { OBJECT_RETRY, openObjectBudget, withRetry } from '../object/retry.ts';
+import { OBJECT_RETRY, openObjectBudget, repeatRequest } from '../object/retry.ts';
 import { type FailedRequest, s3Error } from './s3-errors.ts';
 import type { S3Settings } from './s3-settings.ts';
 
@@ -58,7 +58,7 @@ export async function openS3Connection(settings: S3Settings): Promise<S3Connecti
           throw s3Error(error, failed);
         }
       };
-      return withRetry(attempt, { policy: OBJECT_RETRY, budget, signal: abortSignal });
+      return repeatRequest(attempt, { policy: OBJECT_RETRY, budget, signal: abortSignal });
     },
     now: () => systemClock.now() + ahead,
     close: () => {

@@ -1,8 +1,8 @@
 // The settings of a repository in an S3 bucket. Imported by nothing that opens one: it brings zod.
 
 import { z } from 'zod';
-import { endpoint, flag, line, optionalSecret, prefix } from '../config-fields.ts';
-import { objectFields, whole } from '../object/object-fields.ts';
+import { count, endpoint, flag, line, optionalSecret, prefix } from '../config-fields.ts';
+import { objectFields } from '../object/object-fields.ts';
 
 /** 32 bytes in base 64, as a customer's own key for encryption is given. */
 const CUSTOMER_KEY = /^[A-Za-z0-9+/]{43}=$/;
@@ -39,8 +39,8 @@ export const s3ConfigSchema = z
     customer_key: optionalSecret('Key for customer: 32 bytes in base 64. Lost with it is every backup.'),
     checksums: flag().default(true).describe('Send a checksum with everything written. For servers that refuse it: false.'),
     ...objectFields,
-    max_object_size_gib: whole(1, 1_000_000).default(5120).describe('GiB that the server takes in one object.'),
-    max_parts: whole(2, 100_000).default(10_000).describe('Parts that the server takes in one upload.'),
+    max_object_size_gib: count(1, 1_000_000).default(5120).describe('GiB that the server takes in one object.'),
+    max_parts: count(2, 100_000).default(10_000).describe('Parts that the server takes in one upload.'),
     equal_parts: flag().default(false).describe('All parts of an upload but the last must have the same size, as a few servers want it.'),
   })
   .superRefine((config, context) => {

@@ -119,6 +119,9 @@ const CERTIFICATE = offline(
 const NETWORK_NAMES: ReadonlySet<string> = new Set(['TimeoutError', 'NetworkingError', 'AbortError']);
 const CERTIFICATE_CODES = /^(CERT_|SELF_SIGNED|DEPTH_ZERO|UNABLE_TO_|ERR_TLS)/;
 
+/** Characters. */
+const MOST_SAID = 300;
+
 /** The store's error; one of this house is passed through. */
 export function s3Error(error: unknown, request: FailedRequest): ChainkeepError {
   if (isChainkeepError(error)) return error;
@@ -158,7 +161,9 @@ export function faultOf(error: unknown): Fault {
   if (!(error instanceof Error)) return { name: 'Unknown', message: String(error), status: undefined };
   const metadata = '$metadata' in error && typeof error.$metadata === 'object' ? error.$metadata : undefined;
   const status = metadata && 'httpStatusCode' in metadata ? metadata.httpStatusCode : undefined;
-  const message = error.message === '' || error.message === 'UnknownError' ? error.name : error.message;
+  const said = error.message === '' || error.message === 'UnknownError' ? error.name : error.message;
+  // A proxy may answer with a page: one line of it is enough.
+  const message = (said.trim().split('\n', 1)[0] ?? '').slice(0, MOST_SAID);
   return { name: error.name, message, status: typeof status === 'number' ? status : undefined };
 }
 

@@ -1,7 +1,8 @@
 // Listings of a bucket: objects below a prefix, and uploads that nobody has finished.
 // It must not answer a part of a listing as the whole: a page that fails is an error.
 
-import { isForeignFolder } from '../blob-name.ts';
+import type { ListMultipartUploadsCommandInput, ListMultipartUploadsCommandOutput } from '@aws-sdk/client-s3';
+import { ChainkeepError } from '../../plumbing/errors.ts';
 import type { BlobInfo, Leftover } from '../blob-store.ts';
 import type { S3Connection } from './s3-client.ts';
 import { faultOf } from './s3-errors.ts';
@@ -22,16 +23,18 @@ export async function* listObjects(connection: S3Connection, prefix: string): As
         modifiedAt: object.LastModified?.getTime() ?? 0,
       };
     }
-    token = page.IsTruncated === true ? page.NextContinuationToken : undefined;
-    if (page.IsTruncated === true && token === undefined) throw new Error('a cut listing without a way to go on');
+    token = nextOf(connection, page.IsTruncated, page.NextContinuationToken);
   }
 }
 
-/** Consoles of S3 make "folders": objects without bytes whose name ends in a slash. Those, and what storage boxes keep for themselves, are no blobs. */
-export function isBlob({ name }: BlobInfo): boolean {
-  const segments = name.split('/');
-  const file = segments.pop();
-  return file !== '' && !segments.some(isForeignFolder);
+/** Where a listing goes on; undefined at its end. STORE_FAILED for one that is cut and does not say where: what it leaves out would count as missing. */
+export function nextOf({ settings }: S3Connection, isCut: boolean | undefined, next: string | undefined): string | undefined {
+  if (isCut !== true) return undefined;
+  if (next !== undefined && next !== '') return next;
+  throw new ChainkeepError('STORE_FAILED', `${settings.place} cut a listing short and does not say where it goes on`, {
+    advice: 'look at what lies between here and the server, and at its version: backups would seem to be missing',
+    context: { place: settings.place },
+  });
 }
 
 export interface UnfinishedUpload extends Leftover {
@@ -43,11 +46,11 @@ export interface UnfinishedUpload extends Leftover {
 export async function* listUploads(connection: S3Connection, prefix: string): AsyncGenerator<UnfinishedUpload> {
   const { settings, sdk } = connection;
   const where = { Bucket: settings.bucket, Prefix: keyOf(settings, prefix) };
-  let next: { KeyMarker?: string; UploadIdMarker?: string } | undefined = {};
-  while (next) {
-    const from: { KeyMarker?: string; UploadIdMarker?: string } = next;
-    const page = await connection.ask({ action: 'list unfinished uploads' }, (client, options) =>
-      client.send(new sdk.ListMultipartUploadsCommand({ ...where, ...from }), options),
+  let from: Pick<ListMultipartUploadsCommandInput, 'KeyMarker' | 'UploadIdMarker'> = {};
+  for (let first = true; first || from.KeyMarker !== undefined; first = false) {
+    const input = { ...where, ...from };
+    const page: ListMultipartUploadsCommandOutput = await connection.ask({ action: 'list unfinished uploads' }, (client, options) =>
+      client.send(new sdk.ListMultipartUploadsCommand(input), options),
     );
     for (const { Key: key, UploadId: upload, Initiated } of page.Uploads ?? []) {
       if (key === undefined || upload === undefined || !key.startsWith(where.Prefix)) continue;
@@ -55,24 +58,17 @@ export async function* listUploads(connection: S3Connection, prefix: string): As
       if (size === undefined) continue;
       yield { name: `${key.slice(settings.prefix.length)}.upload-${upload}`, key, upload, size, modifiedAt: Initiated?.getTime() ?? 0 };
     }
-    const more = page.IsTruncated === true && page.NextKeyMarker !== undefined;
-    next = more ? nextPage(page) : undefined;
+    from = { KeyMarker: nextOf(connection, page.IsTruncated, page.NextKeyMarker), UploadIdMarker: page.NextUploadIdMarker };
   }
 }
 
-function nextPage(page: { NextKeyMarker?: string | undefined; NextUploadIdMarker?: string | undefined }) {
-  return {
-    ...(page.NextKeyMarker !== undefined && { KeyMarker: page.NextKeyMarker }),
-    ...(page.NextUploadIdMarker !== undefined && { UploadIdMarker: page.NextUploadIdMarker }),
-  };
-}
-
 /** Undefined for an upload that has ended since it was listed. */
-async function bytesOfParts({ settings, sdk, ask }: S3Connection, key: string, upload: string): Promise<number | undefined> {
+async function bytesOfParts(connection: S3Connection, key: string, upload: string): Promise<number | undefined> {
+  const { settings, sdk } = connection;
   let bytes = 0;
   for (let marker: string | undefined, first = true; first || marker !== undefined; first = false) {
     const input = { Bucket: settings.bucket, Key: key, UploadId: upload, ...(marker !== undefined && { PartNumberMarker: marker }) };
-    const page = await ask({ action: 'list the parts of an unfinished upload' }, async (client, options) => {
+    const page = await connection.ask({ action: 'list the parts of an unfinished upload' }, async (client, options) => {
       try {
         return await client.send(new sdk.ListPartsCommand(input), options);
       } catch (error) {
@@ -82,7 +78,7 @@ async function bytesOfParts({ settings, sdk, ask }: S3Connection, key: string, u
     });
     if (!page) return undefined;
     for (const part of page.Parts ?? []) bytes += part.Size ?? 0;
-    marker = page.IsTruncated === true ? page.NextPartNumberMarker : undefined;
+    marker = nextOf(connection, page.IsTruncated, page.NextPartNumberMarker);
   }
   return bytes;
 }

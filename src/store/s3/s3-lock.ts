@@ -8,7 +8,7 @@ import type { S3Connection } from './s3-client.ts';
 import { faultOf, isNotFound } from './s3-errors.ts';
 import { keyOf, type LookedAt, lookAt } from './s3-objects.ts';
 import { notFound } from './s3-source.ts';
-import { meantVersion, type ObjectVersion, versionsOf } from './s3-versions.ts';
+import { type FoundVersion, meantVersion, type ObjectVersion, versionsOf } from './s3-versions.ts';
 
 /** BLOB_NOT_FOUND; NOT_SUPPORTED where the bucket was not made for it. */
 export async function protectObject(connection: S3Connection, name: string, { until, hold }: BlobProtection): Promise<void> {
@@ -19,6 +19,8 @@ export async function protectObject(connection: S3Connection, name: string, { un
     await askForLock(connection, `${hold ? 'hold' : 'free'} ${name}`, (client, options) =>
       client.send(new connection.sdk.PutObjectLegalHoldCommand(input), options),
     );
+    const kept = await lockOf(connection, name, versionId);
+    if (kept?.hold !== hold) throw notKept(connection, name, `a hold was to be ${hold ? 'set' : 'lifted'}`);
   }
 }
 
@@ -33,6 +35,21 @@ async function lockUntil(connection: S3Connection, name: string, versionId: stri
   await askForLock(connection, `lock ${name}`, (client, options) =>
     client.send(new connection.sdk.PutObjectRetentionCommand(input), options),
   );
+  const kept = await lockOf(connection, name, versionId);
+  if (kept?.mode === Retention.Mode && (kept?.until ?? 0) >= date) return;
+  throw notKept(connection, name, `it was to be locked until ${isoTime(date)} (${Retention.Mode})`);
+}
+
+/** Not every server does what it was told and answered: what it keeps is looked at. */
+async function lockOf(connection: S3Connection, name: string, versionId: string): Promise<LookedAt['lock'] | undefined> {
+  return (await lookAt(connection, name, versionId))?.lock;
+}
+
+function notKept({ settings }: S3Connection, name: string, what: string): ChainkeepError {
+  return new ChainkeepError('STORE_FAILED', `${name} in ${settings.place} is not protected: ${what}, and the server does not show it`, {
+    advice: 'the key needs s3:GetObjectRetention and s3:GetObjectLegalHold; if it has them, this server keeps no locks: do not count on it',
+    context: { place: settings.place, name },
+  });
 }
 
 export async function protectionOfObject(connection: S3Connection, name: string): Promise<BlobProtection | undefined> {
@@ -97,13 +114,16 @@ export async function deleteVersions(connection: S3Connection, name: string, kee
   const versions = (await versionsOf(connection, name)).filter(({ versionId }) => versionId !== keep);
   // One version: the server itself is asked, and only its refusal is looked into.
   if (versions.length > 1) for (const version of versions) if (!version.isMarker) await refuseProtected(connection, name, version);
-  for (const version of versions) {
-    try {
-      await deleteVersion(connection, name, version.versionId);
-    } catch (error) {
-      if (!version.isMarker) await refuseProtected(connection, name, version);
-      throw error;
-    }
+  for (const version of versions) await removeVersion(connection, version);
+}
+
+/** What the server refuses to delete is looked at: IMMUTABLE_RETENTION_ACTIVE or HOLD_ACTIVE where that is why. */
+export async function removeVersion(connection: S3Connection, version: FoundVersion): Promise<void> {
+  try {
+    await deleteVersion(connection, version.name, version.versionId);
+  } catch (error) {
+    if (!version.isMarker) await refuseProtected(connection, version.name, version);
+    throw error;
   }
 }
 

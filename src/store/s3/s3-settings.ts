@@ -1,7 +1,8 @@
 // The settings of an S3 repository out of a checked configuration. It must not bring zod: stores are opened with it.
 
 import { ChainkeepError } from '../../plumbing/errors.ts';
-import { Secret } from '../../plumbing/secret.ts';
+import type { Secret } from '../../plumbing/secret.ts';
+import { numberIn, secretIn, textIn } from '../config-values.ts';
 import { type ObjectSettings, objectSettings } from '../object/object-settings.ts';
 import { placeOf } from '../place-of.ts';
 import type { StoreConfig } from '../store-kind.ts';
@@ -38,59 +39,43 @@ export interface S3Settings extends ObjectSettings {
 }
 
 export function s3Settings(config: StoreConfig): S3Settings {
-  const bucket = text(config, 'bucket');
+  const bucket = textIn(config, 'bucket');
   if (bucket === undefined) {
     throw new ChainkeepError('CONFIG_INVALID', 'an S3 repository needs the setting "bucket"', {
       advice: 'register it again with its bucket',
     });
   }
-  const prefix = text(config, 'prefix') ?? '';
+  const prefix = textIn(config, 'prefix') ?? '';
   return {
     ...objectSettings(config),
     place: placeOf('s3', config),
-    region: text(config, 'region') ?? 'us-east-1',
+    region: textIn(config, 'region') ?? 'us-east-1',
     bucket,
     prefix: prefix === '' ? '' : `${prefix}/`,
-    endpoint: text(config, 'endpoint'),
+    endpoint: textIn(config, 'endpoint'),
     pathStyle: config.path_style === true,
     keys: keysOf(config),
     lockMode: config.use_object_lock !== true ? undefined : config.object_lock_mode === 'governance' ? 'GOVERNANCE' : 'COMPLIANCE',
     encryption: encryptionOf(config),
     checksums: config.checksums !== false,
     limits: {
-      maxBlobSize: number(config, 'max_object_size_gib', 5120) * 2 ** 30,
-      maxParts: number(config, 'max_parts', 10_000),
+      maxBlobSize: numberIn(config, 'max_object_size_gib', 5120) * 2 ** 30,
+      maxParts: numberIn(config, 'max_parts', 10_000),
       equalParts: config.equal_parts === true,
     },
   };
 }
 
 function keysOf(config: StoreConfig): S3Keys | undefined {
-  const id = text(config, 'access_key_id');
-  const key = secret(config, 'secret_access_key');
-  return id !== undefined && key ? { id, secret: key, token: secret(config, 'session_token') } : undefined;
+  const id = textIn(config, 'access_key_id');
+  const key = secretIn(config, 'secret_access_key');
+  return id !== undefined && key ? { id, secret: key, token: secretIn(config, 'session_token') } : undefined;
 }
 
 function encryptionOf(config: StoreConfig): Encryption {
-  const kind = text(config, 'server_side_encryption');
-  const key = secret(config, 'customer_key');
-  if (kind === 'kms') return { kind, keyId: text(config, 'kms_key_id') };
+  const kind = textIn(config, 'server_side_encryption');
+  const key = secretIn(config, 'customer_key');
+  if (kind === 'kms') return { kind, keyId: textIn(config, 'kms_key_id') };
   if (kind === 'customer' && key) return { kind, key };
   return kind === 'aes256' ? { kind } : { kind: 'none' };
-}
-
-function text(config: StoreConfig, name: string): string | undefined {
-  const value = config[name];
-  return typeof value === 'string' && value !== '' ? value : undefined;
-}
-
-function number(config: StoreConfig, name: string, otherwise: number): number {
-  const value = config[name];
-  return typeof value === 'number' ? value : otherwise;
-}
-
-function secret(config: StoreConfig, name: string): Secret | undefined {
-  const value = config[name];
-  // As plain text it comes only from a test's process that was handed its settings as JSON.
-  return value instanceof Secret ? value : typeof value === 'string' ? new Secret(value) : undefined;
 }

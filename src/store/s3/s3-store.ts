@@ -3,21 +3,24 @@
 
 import type { ByteSink } from '../../plumbing/byte-sink.ts';
 import type { ByteSource } from '../../plumbing/byte-source.ts';
-import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
-import { checkBlobName, checkBlobPrefix } from '../blob-name.ts';
+import { ChainkeepError } from '../../plumbing/errors.ts';
+import { checkBlobName, checkBlobPrefix, isBlobKey, isTemporaryKey } from '../blob-name.ts';
 import type { BlobInfo, BlobProtection, BlobStore, Leftover, PutOptions, StoreCapabilities, StoreCapacity } from '../blob-store.ts';
 import { BlockCache } from '../object/block-cache.ts';
-import { type PartLimits, planParts } from '../object/part-plan.ts';
+import { openMeant } from '../object/open-meant.ts';
 import { openPartSink } from '../object/part-sink.ts';
+import { refuseFull, roomOf } from '../object/quota.ts';
+import { type PartLimits, planParts } from '../part-plan.ts';
+import { checkObjectLock } from './check-object-lock.ts';
 import { decidesConditions } from './create-only-probe.ts';
 import { openS3Connection, type S3Connection } from './s3-client.ts';
-import { isBlob, listObjects, listUploads, type UnfinishedUpload } from './s3-list.ts';
+import { listObjects, listUploads, type UnfinishedUpload } from './s3-list.ts';
 import { deleteVersion, deleteVersions, protectionOfObject, protectObject } from './s3-lock.ts';
 import { checkBucket, lookAt } from './s3-objects.ts';
 import type { S3Settings } from './s3-settings.ts';
 import { notFound, openS3Source } from './s3-source.ts';
 import { abortUpload, s3Target } from './s3-target.ts';
-import { bytesOfVersions, listMeant, meantVersion } from './s3-versions.ts';
+import { bytesOfVersions, listMeant, meantVersion, type ObjectVersion } from './s3-versions.ts';
 
 const MIB = 2 ** 20;
 
@@ -26,9 +29,6 @@ const PART_SIZES = { minPartSize: 5 * MIB, maxPartSize: 5 * 1024 * MIB } as cons
 
 /** In governance mode whoever has the right to bypass it may delete before the date. */
 const RETENTION = { COMPLIANCE: 'enforced', GOVERNANCE: 'advisory', NONE: 'none' } as const;
-
-/** How often the version that a name means may change while it is opened. */
-const MOST_LOOKS = 10;
 
 class S3Store implements BlobStore {
   readonly place: string;
@@ -65,13 +65,12 @@ class S3Store implements BlobStore {
 
   async *list(prefix: string): AsyncGenerator<BlobInfo> {
     checkBlobPrefix(prefix);
-    if (!this.#settings.lockMode) {
-      for await (const found of listObjects(this.#connection, prefix)) if (isBlob(found)) yield found;
-      return;
-    }
-    for await (const found of listMeant(this.#connection, prefix)) {
-      if (isBlob(found)) yield { name: found.name, size: found.size, modifiedAt: found.modifiedAt };
-    }
+    for await (const found of this.#listAll(prefix)) if (isBlobKey(found.name)) yield found;
+  }
+
+  async *#listAll(prefix: string): AsyncGenerator<BlobInfo> {
+    if (!this.#settings.lockMode) return yield* listObjects(this.#connection, prefix);
+    for await (const { name, size, modifiedAt } of listMeant(this.#connection, prefix)) yield { name, size, modifiedAt };
   }
 
   async stat(name: string): Promise<BlobInfo | undefined> {
@@ -85,22 +84,18 @@ class S3Store implements BlobStore {
   async open(name: string): Promise<ByteSource> {
     checkBlobName(name);
     if (!this.#settings.lockMode) return openS3Source(this.#connection, this.#cache, name);
-    for (let attempt = 1; ; attempt += 1) {
+    const look = async (): Promise<ObjectVersion> => {
       const version = await meantVersion(this.#connection, name);
       if (!version) throw notFound(this.place, name);
-      try {
-        return await openS3Source(this.#connection, this.#cache, name, version.versionId);
-      } catch (error) {
-        // Replaced between the two requests: then the name means another version now.
-        if (!isChainkeepError(error, 'BLOB_NOT_FOUND') || attempt === MOST_LOOKS) throw error;
-      }
-    }
+      return version;
+    };
+    return openMeant(look, ({ versionId }) => openS3Source(this.#connection, this.#cache, name, versionId));
   }
 
   async put(name: string, options: PutOptions = {}): Promise<ByteSink> {
     checkBlobName(name);
     const plan = planParts(this.#limits, this.#settings.upload, options, name);
-    await this.#refuseFull(name, options.expectedSize ?? 0);
+    await refuseFull(this, name, options.expectedSize ?? 0, this.#settings.upload.partSize);
     const ifAbsent = options.ifAbsent ?? false;
     const target = s3Target(this.#connection, name, { ifAbsent, conditional: ifAbsent && (await this.#isConditional()) });
     return openPartSink(name, options.headLength ?? 0, plan, target);
@@ -122,6 +117,10 @@ class S3Store implements BlobStore {
 
   async delete(name: string): Promise<void> {
     checkBlobName(name);
+    await this.#remove(name);
+  }
+
+  async #remove(name: string): Promise<void> {
     if (this.#settings.lockMode) await deleteVersions(this.#connection, name);
     else await deleteVersion(this.#connection, name, undefined);
   }
@@ -133,8 +132,11 @@ class S3Store implements BlobStore {
       const { name, size, modifiedAt } = upload;
       if (isDead({ name, size, modifiedAt })) dead.push(upload);
     }
+    const temporaries: Leftover[] = [];
+    for await (const found of this.#listAll(prefix)) if (isTemporaryKey(found.name) && isDead(found)) temporaries.push(found);
     for (const { key, upload } of dead) await abortUpload(this.#connection, key, upload);
-    return dead.map(({ name, size, modifiedAt }) => ({ name, size, modifiedAt }));
+    for (const { name } of temporaries) await this.#remove(name);
+    return [...dead.map(({ name, size, modifiedAt }) => ({ name, size, modifiedAt })), ...temporaries];
   }
 
   async protect(name: string, protection: BlobProtection): Promise<void> {
@@ -162,9 +164,7 @@ class S3Store implements BlobStore {
   /** Undefined without a quota: a bucket has no size of its own. */
   async capacity(): Promise<StoreCapacity | undefined> {
     const { quotaBytes } = this.#settings;
-    if (quotaBytes === undefined) return undefined;
-    const usedBytes = await this.#usedBytes();
-    return { totalBytes: quotaBytes, usedBytes, availableBytes: Math.max(0, quotaBytes - usedBytes) };
+    return quotaBytes === undefined ? undefined : roomOf(quotaBytes, await this.#usedBytes());
   }
 
   async #usedBytes(): Promise<number> {
@@ -172,17 +172,6 @@ class S3Store implements BlobStore {
     let bytes = 0;
     for await (const { size } of listObjects(this.#connection, '')) bytes += size;
     return bytes;
-  }
-
-  async #refuseFull(name: string, required: number): Promise<void> {
-    if (required <= this.#settings.upload.partSize || this.#settings.quotaBytes === undefined) return;
-    const room = await this.capacity();
-    if (!room || room.availableBytes >= required) return;
-    const message = `no room for ${name} in ${this.place}: ${required} bytes are needed, ${room.availableBytes} of the quota are left`;
-    throw new ChainkeepError('INSUFFICIENT_STORAGE', message, {
-      advice: 'delete backups, raise quota_bytes, or use another repository',
-      context: { place: this.place, name, required_bytes: required, available_bytes: room.availableBytes },
-    });
   }
 
   async now(): Promise<number> {
@@ -195,6 +184,14 @@ class S3Store implements BlobStore {
   }
 }
 
+/** CONFIG_INVALID where objects are to be locked and the bucket cannot. */
 export async function openS3Store(settings: S3Settings): Promise<BlobStore> {
-  return new S3Store(await openS3Connection(settings));
+  const connection = await openS3Connection(settings);
+  try {
+    if (settings.lockMode) await checkObjectLock(connection);
+  } catch (error) {
+    connection.close();
+    throw error;
+  }
+  return new S3Store(connection);
 }

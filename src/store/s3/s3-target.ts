@@ -2,14 +2,15 @@
 // It must not call a blob written before the server has said so about the very attempt that was ours, and never replaces what may only be created.
 
 import { setTimeout as sleep } from 'node:timers/promises';
+import type { CompletedPart } from '@aws-sdk/client-s3';
 import { randomFraction, randomToken } from '../../plumbing/clock.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
 import type { PartTarget } from '../object/part-sink.ts';
 import type { S3Connection } from './s3-client.ts';
 import { faultOf, isRefusedCondition } from './s3-errors.ts';
-import { deleteVersion, deleteVersions, refuseProtected } from './s3-lock.ts';
+import { deleteVersion, deleteVersions, refuseProtected, removeVersion } from './s3-lock.ts';
 import { anObject, keyOf, type LookedAt, lookAt, newObject, realVersion, WRITER } from './s3-objects.ts';
-import { meantVersion, versionsOf } from './s3-versions.ts';
+import { type FoundVersion, meantVersion, type ObjectVersion, versionsOf } from './s3-versions.ts';
 
 /** How often two writers that create the same name at the same time under Object Lock give way to each other, and for how many milliseconds at most. */
 const MOST_RACES = 20;
@@ -27,7 +28,7 @@ class S3Target implements PartTarget {
   readonly #options: TargetOptions;
   /** In the metadata of the object: so a lost answer, a request that came twice and somebody else's object can be told apart. */
   readonly #writer = randomToken(24);
-  readonly #etags = new Map<number, string>();
+  readonly #parts = new Map<number, CompletedPart>();
   #upload: Promise<string> | undefined;
   /** The blob may be there, whatever was answered. */
   #mayBeThere = false;
@@ -86,19 +87,25 @@ class S3Target implements PartTarget {
       PartNumber: number,
       Body: content,
       ContentLength: content.byteLength,
+      ...this.#checksum(),
     };
     const action = `write part ${number} of ${this.#name}`;
-    const etag = await this.#connection.ask({ action, writes: true, signal }, async (client, options) => {
-      const { ETag } = await client.send(new sdk.UploadPartCommand(part), options);
+    const done = await this.#connection.ask({ action, writes: true, signal }, async (client, options) => {
+      const { ETag, ChecksumCRC32 } = await client.send(new sdk.UploadPartCommand(part), options);
       if (ETag === undefined) throw new Error('the answer says no ETag');
-      return ETag;
+      return { PartNumber: number, ETag, ...(ChecksumCRC32 !== undefined && { ChecksumCRC32 }) };
     });
-    this.#etags.set(number, etag);
+    this.#parts.set(number, done);
+  }
+
+  /** AWS takes checksums of parts only in an upload that was begun with their algorithm, and wants them once more when it is complete. */
+  #checksum() {
+    return this.#connection.settings.checksums ? { ChecksumAlgorithm: 'CRC32' as const } : {};
   }
 
   async #begin(signal: AbortSignal): Promise<string> {
     const { sdk, settings } = this.#connection;
-    const input = { ...newObject(settings, keyOf(settings, this.#name)), Metadata: { [WRITER]: this.#writer } };
+    const input = { ...newObject(settings, keyOf(settings, this.#name)), Metadata: { [WRITER]: this.#writer }, ...this.#checksum() };
     return this.#connection.ask({ action: `begin ${this.#name}`, writes: true, signal }, async (client, options) => {
       const { UploadId } = await client.send(new sdk.CreateMultipartUploadCommand(input), options);
       if (UploadId === undefined) throw new Error('the answer says no upload id');
@@ -110,7 +117,7 @@ class S3Target implements PartTarget {
     await this.#refuseTaken({ always: true });
     const upload = await this.#upload;
     const { sdk, settings } = this.#connection;
-    const parts = Array.from({ length: count }, (_, index) => ({ PartNumber: index + 1, ETag: this.#etags.get(index + 1) }));
+    const parts = Array.from({ length: count }, (_, index) => this.#parts.get(index + 1) ?? {});
     const input = {
       ...anObject(settings, keyOf(settings, this.#name)),
       UploadId: upload,
@@ -141,7 +148,8 @@ class S3Target implements PartTarget {
     }
     if (lockMode) {
       // A delete marker hides what is there from every condition of the server.
-      if (await meantVersion(this.#connection, this.#name)) throw this.#exists();
+      const found = await meantVersion(this.#connection, this.#name);
+      if (found && !(await this.#isOurs(found))) throw this.#exists();
     } else if (look.always || !this.#options.conditional) {
       const seen = await lookAt(this.#connection, this.#name);
       if (seen && seen.writer !== this.#writer) throw this.#exists();
@@ -166,7 +174,7 @@ class S3Target implements PartTarget {
 
   /**
    * Under Object Lock every writer leaves a version. Of a blob that replaces, the older ones go: only then the name means the new one. Who creates
-   * must be alone; two at once both see it and both give way, because not every server decides the condition in one step where it keeps versions.
+   * must be alone; two writers at once both see it and both give way, because not every server decides the condition in one step where it keeps versions.
    */
   async #settleVersions(versionId: string | undefined): Promise<boolean> {
     if (!this.#connection.settings.lockMode || versionId === undefined) return true;
@@ -174,26 +182,40 @@ class S3Target implements PartTarget {
       await deleteVersions(this.#connection, this.#name, versionId);
       return true;
     }
-    const versions = (await versionsOf(this.#connection, this.#name)).filter(({ isMarker }) => !isMarker);
+    const versions = await this.#versions();
     if (versions.length === 1 && versions[0]?.versionId === versionId) return true;
-    await deleteVersion(this.#connection, this.#name, versionId);
-    return false;
+    const ours = await this.#oursAmong(versions);
+    // Attempts whose answers were lost have left versions too. The oldest is what the name means; nobody has read any other.
+    const isAlone = ours.length > 0 && ours.length === versions.length;
+    for (const version of isAlone ? ours.slice(0, -1) : ours) await removeVersion(this.#connection, version);
+    return isAlone;
   }
 
   async abort(): Promise<void> {
     await this.#abortUpload();
     if (!this.#mayBeThere || !this.#options.ifAbsent) return;
-    for (const versionId of await this.#candidates()) {
-      const seen = await lookAt(this.#connection, this.#name, versionId);
-      if (seen?.writer === this.#writer) await deleteVersion(this.#connection, this.#name, seen.versionId);
+    if (this.#connection.settings.lockMode) {
+      // Somebody else's version may hide ours.
+      for (const version of await this.#oursAmong(await this.#versions())) await removeVersion(this.#connection, version);
+      return;
     }
+    const seen = await lookAt(this.#connection, this.#name);
+    if (seen?.writer === this.#writer) await deleteVersion(this.#connection, this.#name, seen.versionId);
   }
 
-  /** Where what we wrote may lie: under Object Lock somebody else's version may hide it. */
-  async #candidates(): Promise<readonly (string | undefined)[]> {
-    if (!this.#connection.settings.lockMode) return [undefined];
-    const versions = await versionsOf(this.#connection, this.#name);
-    return versions.filter(({ isMarker }) => !isMarker).map(({ versionId }) => versionId);
+  /** From the newest to the oldest. */
+  async #versions(): Promise<readonly FoundVersion[]> {
+    return (await versionsOf(this.#connection, this.#name)).filter(({ isMarker }) => !isMarker);
+  }
+
+  async #oursAmong(versions: readonly FoundVersion[]): Promise<readonly FoundVersion[]> {
+    const ours: FoundVersion[] = [];
+    for (const version of versions) if (await this.#isOurs(version)) ours.push(version);
+    return ours;
+  }
+
+  async #isOurs({ versionId }: ObjectVersion): Promise<boolean> {
+    return (await lookAt(this.#connection, this.#name, versionId))?.writer === this.#writer;
   }
 
   async #abortUpload(): Promise<void> {

@@ -1,15 +1,17 @@
 // What a name means in a bucket that keeps versions under Object Lock: a plain PUT or DELETE of anybody only hides what is locked.
 // The oldest version that is still locked; without one the oldest. Delete markers are ignored: we never make any.
 
+import type { ListObjectVersionsCommandInput, ListObjectVersionsCommandOutput } from '@aws-sdk/client-s3';
 import type { BlobInfo } from '../blob-store.ts';
 import type { S3Connection } from './s3-client.ts';
+import { nextOf } from './s3-list.ts';
 import { keyOf, lookAt } from './s3-objects.ts';
 
 export interface ObjectVersion extends BlobInfo {
   readonly versionId: string;
 }
 
-interface FoundVersion extends ObjectVersion {
+export interface FoundVersion extends ObjectVersion {
   readonly isMarker: boolean;
 }
 
@@ -18,11 +20,12 @@ async function* walkVersions(connection: S3Connection, prefix: string): AsyncGen
   const { settings, sdk } = connection;
   const where = { Bucket: settings.bucket, Prefix: keyOf(settings, prefix) };
   const strip = settings.prefix.length;
-  let next: { KeyMarker?: string; VersionIdMarker?: string } | undefined = {};
-  while (next) {
-    const from: { KeyMarker?: string; VersionIdMarker?: string } = next;
-    const page = await connection.ask({ action: `list the versions of ${prefix || 'all blobs'}` }, (client, options) =>
-      client.send(new sdk.ListObjectVersionsCommand({ ...where, ...from }), options),
+  let from: Pick<ListObjectVersionsCommandInput, 'KeyMarker' | 'VersionIdMarker'> = {};
+  for (let first = true; first || from.KeyMarker !== undefined; first = false) {
+    const input = { ...where, ...from };
+    const action = `list the versions of ${prefix || 'all blobs'}`;
+    const page: ListObjectVersionsCommandOutput = await connection.ask({ action }, (client, options) =>
+      client.send(new sdk.ListObjectVersionsCommand(input), options),
     );
     const found: FoundVersion[] = [
       ...(page.Versions ?? []).map((version) => describe(version, strip, false)),
@@ -30,15 +33,8 @@ async function* walkVersions(connection: S3Connection, prefix: string): AsyncGen
     ];
     // The answer has two lists; each is sorted, and a stable sort by name keeps the order of versions.
     yield* found.sort((a, b) => (a.name < b.name ? -1 : a.name > b.name ? 1 : 0));
-    next = page.IsTruncated === true && page.NextKeyMarker !== undefined ? nextPage(page) : undefined;
+    from = { KeyMarker: nextOf(connection, page.IsTruncated, page.NextKeyMarker), VersionIdMarker: page.NextVersionIdMarker };
   }
-}
-
-function nextPage(page: { NextKeyMarker?: string | undefined; NextVersionIdMarker?: string | undefined }) {
-  return {
-    ...(page.NextKeyMarker !== undefined && { KeyMarker: page.NextKeyMarker }),
-    ...(page.NextVersionIdMarker !== undefined && { VersionIdMarker: page.NextVersionIdMarker }),
-  };
 }
 
 function describe(

@@ -191,6 +191,21 @@ export function namingBehaviours(subject: Subject): void {
     expect(await listNames(store)).toEqual(['shared/deep/1', 'shared/deep/2', 'shared/deep/3', 'shared/deep/4']);
   });
 
+  it('what storage boxes, consoles and copies of a folder leave there is no blob; temporaries go with a sweep, and nothing else', async ({
+    skip,
+  }) => {
+    const { store, putForeign } = subject();
+    if (!putForeign) return skip('nobody else can write there');
+    await writeBlob(store, 'a/blob', 'ours');
+    for (const name of ['.snapshot/a/blob', '@eaDir/b', 'a/@eaDir/c.tmp-0123456789ab', 'a/lost+found/1', 'empty/']) await putForeign(name);
+    for (const name of ['a/blob.tmp-0123456789ab', 'picture of a cat']) await putForeign(name);
+    expect(await listNames(store)).toEqual(['a/blob', 'picture of a cat']);
+    expect(await listLeftovers(store)).toEqual(['a/blob.tmp-0123456789ab']);
+    expect((await store.sweep('', () => true)).map(({ name }) => name)).toEqual(['a/blob.tmp-0123456789ab']);
+    expect(await listLeftovers(store)).toEqual([]);
+    expect(await listNames(store)).toEqual(['a/blob', 'picture of a cat']);
+  });
+
   it('sweep removes the leftovers that are said to be dead, and nothing else', async () => {
     const { store, leftoverBytes = 5, keepsSweptParts = false, refusesOpen } = subject();
     await writeBlob(store, 'a/blob', 'kept');

@@ -95,6 +95,15 @@ export function protectionBehaviours(subject: Subject): void {
     await expectRefused(store, 'a', 'kept');
   });
 
+  it('a date that is over protects nothing, and is no fault', async ({ skip }) => {
+    const { store } = subject();
+    if (!keepsDates(store)) return skip('this store keeps no dates');
+    await writeBlob(store, 'a', 'x');
+    await store.protect('a', { until: Date.now() - DAY });
+    expect(await store.protectionOf('a')).toBeUndefined();
+    await store.delete('a');
+  });
+
   it('a hold holds without a date until it is lifted', async ({ skip }) => {
     const { store } = subject();
     if (store.capabilities.retention === 'none') return skip('this store protects nothing');

@@ -19,6 +19,8 @@ export interface StoreUnderTest {
   readonly leftoverBytes?: number;
   /** A test server that keeps parts behind an upload that was swept, which the real service does not. */
   readonly keepsSweptParts?: boolean;
+  /** Puts a file there past the store, as other programs do; with a slash at the end a folder. Absent where nobody else can. */
+  readonly putForeign?: (name: string) => Promise<void>;
   /** Its server refuses to replace or delete a blob that somebody has open, as some file servers do. */
   readonly refusesOpen?: 'replace' | 'replace and delete';
   /** Blobs of the longest listing, where the usual number takes too long. */

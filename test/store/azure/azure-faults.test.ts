@@ -28,14 +28,15 @@ async function open(): Promise<{ store: BlobStore; place: AzurePlace }> {
   return { store: await place.open({ upload_part_size_mib: 5 }), place };
 }
 
-/** The first `times` requests that fit suffer it. */
-function suffer(loss: Loss, pattern: RegExp, times = 1): void {
+/** The first `times` requests that fit suffer it; answers what tells how many are still to come. */
+function suffer(loss: Loss, pattern: RegExp, times = 1): () => number {
   let left = times;
   proxy.lose = (request) => {
     if (left === 0 || !pattern.test(request)) return undefined;
     left -= 1;
     return loss;
   };
+  return () => left;
 }
 
 const UPLOAD = /^PUT \/[^?]*\/(small|large)$/;
@@ -46,8 +47,9 @@ const LOSSES: readonly Loss[] = ['answer lost', 'request lost', 'request changed
 describe.each(LOSSES)('%s', (loss) => {
   it('of an upload: a small blob is there once, and the writer knows it', async () => {
     const { store } = await open();
-    suffer(loss, UPLOAD);
+    const left = suffer(loss, UPLOAD);
     await writeBlob(store, 'small', 'content', { ifAbsent: true });
+    expect(left()).toBe(0);
     expect((await readBlob(store, 'small')).toString()).toBe('content');
     expect(await codeOf(writeBlob(store, 'small', 'other', { ifAbsent: true }))).toBe('BLOB_EXISTS');
   });
@@ -113,11 +115,12 @@ describe.each(['answer lost', 'answer cut', 'answer changed', 'request lost', 'b
     const { store } = await open();
     const bytes = patternBytes(3 * MIB);
     await writeBlob(store, 'a', bytes);
-    suffer(loss, /^GET/);
+    const opening = suffer(loss, /^GET/);
     const source = await store.open('a');
-    suffer(loss, /^GET/);
+    const later = suffer(loss, /^GET/);
     const read = Buffer.alloc(2 * MIB);
     await source.read(read, MIB);
+    expect([opening(), later()]).toEqual([0, 0]);
     expect(read.equals(bytes.subarray(MIB))).toBe(true);
     await source.close();
   });
@@ -126,12 +129,13 @@ describe.each(['answer lost', 'answer cut', 'answer changed', 'request lost', 'b
     if (loss === 'answer changed') return skip('a listing has no digest');
     const { store } = await open();
     for (const name of ['a', 'b']) await writeBlob(store, name, name);
-    suffer(loss, /comp=list/);
+    const listing = suffer(loss, /comp=list/);
     expect(await listNames(store)).toEqual(['a', 'b']);
-    suffer(loss, /^HEAD/);
+    const look = suffer(loss, /^HEAD/);
     expect((await store.stat('a'))?.size).toBe(1);
-    suffer(loss, /^DELETE/);
+    const removal = suffer(loss, /^DELETE/);
     await store.delete('a');
+    expect([listing(), look(), removal()]).toEqual([0, 0, 0]);
     expect(await store.stat('a')).toBeUndefined();
   });
 });
@@ -157,7 +161,7 @@ it('an abort while the server is away leaves what a sweep finds', async () => {
   proxy.lose = () => 'request lost';
   await expect(sink.abort()).rejects.toMatchObject({ code: 'REPOSITORY_OFFLINE' });
   proxy.lose = () => undefined;
-  expect((await store.sweep('', () => true)).map(({ name }) => name).filter((name) => name !== 'large')).toEqual([]);
+  expect((await store.sweep('', () => true)).map(({ name }) => name)).toEqual(['large']);
   expect(await store.sweep('', () => true)).toEqual([]);
 });
 
@@ -169,6 +173,23 @@ it('what is committed is no leftover, whenever it was committed', async () => {
   expect(await removeStaged(container, 'nothing')).toBe(false);
   await writeBlob(store, 'a', 'replaced'); // no lease is left behind
   expect((await readBlob(store, 'a')).toString()).toBe('replaced');
+});
+
+it('a sweep asks for no blocks of the empty blobs that we made', async () => {
+  const { store } = await open();
+  for (const name of ['1', '2', '3']) await writeBlob(store, name, '', { ifAbsent: true });
+  proxy.requests.length = 0;
+  expect(await store.sweep('', () => true)).toEqual([]);
+  expect(proxy.requests.length, proxy.requests.join('\n')).toBe(1);
+});
+
+it('a lease on what is being written is no other blob of that name', async () => {
+  const { store, place } = await open();
+  const sink = await store.put('large', { ifAbsent: true });
+  await sink.append([patternBytes(6 * MIB)]);
+  await expect.poll(() => listLeftovers(store)).toEqual(['large']);
+  await place.container.getBlobClient('large').getBlobLeaseClient().acquireLease(15);
+  expect(await codeOf(sink.finish(new Uint8Array(0)))).toBe('STORE_FAILED');
 });
 
 it('an abort gives staged blocks back', async () => {

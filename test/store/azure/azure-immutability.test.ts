@@ -25,6 +25,8 @@ afterEach(() => {
   stub.plainDeleteHides = true;
   stub.ignoresPolicies = false;
   stub.hierarchical = false;
+  stub.dateless = false;
+  stub.before = () => undefined;
 });
 
 const IMMUTABLE = { use_immutable_blobs: true };
@@ -104,6 +106,20 @@ it('a blob that is open reads on while somebody overwrites and deletes it', asyn
   await source.close();
 });
 
+it('a blob that is replaced while it is opened is opened all the same', async () => {
+  const { open } = await azurePlace(server(), stub.endpoint);
+  const store = await open(IMMUTABLE);
+  await writeBlob(store, 'a', 'old');
+  let replaced = false;
+  stub.before = async (request) => {
+    if (replaced || !/^GET .*versionid=/.test(request)) return;
+    replaced = true;
+    await writeBlob(store, 'a', 'newer');
+  };
+  expect((await readBlob(store, 'a')).toString()).toBe('newer');
+  expect(replaced).toBe(true);
+});
+
 it('when the date has passed, a delete takes every version away, and only then', async () => {
   const { store, attacker } = await lockedBlob();
   await attacker.getBlockBlobClient('vms/a').upload('junk', 4);
@@ -163,6 +179,19 @@ it('a server that pretends to lock is found out', async () => {
   await writeBlob(store, 'a', 'x');
   stub.ignoresPolicies = true;
   expect(await codeOf(store.protect('a', { until: Date.now() + DAY }))).toBe('STORE_FAILED');
+});
+
+it('an answer without a date says nothing about locks, and is not taken to say that there are none', async () => {
+  const { store, attacker } = await lockedBlob();
+  await attacker.getBlockBlobClient('vms/a').upload('junk', 4);
+  stub.dateless = true;
+  expect(await codeOf(readBlob(store, 'vms/a'))).toBe('STORE_FAILED');
+  expect(await codeOf(listNames(store))).toBe('STORE_FAILED');
+  expect(await codeOf(store.protectionOf('vms/a'))).toBe('STORE_FAILED');
+  expect(await codeOf(writeBlob(store, 'vms/a', 'new'))).toBe('STORE_FAILED');
+  expect(await codeOf(store.now())).toBe('STORE_FAILED');
+  stub.dateless = false;
+  expect((await readBlob(store, 'vms/a')).toString()).toBe('kept');
 });
 
 it('a policy that may still be shortened is locked, and never to an earlier date', async () => {

@@ -7,7 +7,7 @@ import type { BlobStore } from '../../../src/store/blob-store.ts';
 import { openStore } from '../../../src/store/registry.ts';
 import type { StoreConfig } from '../../../src/store/store-kind.ts';
 import type { StoreUnderTest } from '../../../src/store/testing/conformance.ts';
-import { AZURITE_LIMIT_MS, type AzuriteServer, makeContainer, startAzurite } from '../../servers/azurite.ts';
+import { AZURITE_LIMIT_MS, type AzuriteServer, containerClient, makeContainer, startAzurite } from '../../servers/azurite.ts';
 
 export interface AzurePlace {
   /** The vendor's own client. */
@@ -45,11 +45,16 @@ export async function azurePlace(server: AzuriteServer, endpoint = server.endpoi
 
 export async function azureUnderTest(server: AzuriteServer, more: StoreConfig = {}, endpoint?: string): Promise<StoreUnderTest> {
   const { open, config, key } = await azurePlace(server, endpoint);
+  const client = containerClient({ ...server, endpoint: endpoint ?? server.endpoint }, String(config.container_name));
+  const prefix = more.prefix === undefined ? '' : `${more.prefix}/`;
   return {
     store: await open(more),
     elsewhere: { type: 'azure', config: { ...config, ...more, account_key: key } },
     leftoverBytes: 6 * 2 ** 20,
     keepsSweptParts: true, // Azurite forgets the name alone; Azure forgets the blocks with it
+    putForeign: async (name) => {
+      await client.getBlockBlobClient(prefix + name).upload('theirs', name.endsWith('/') ? 0 : 6);
+    },
     dispose: async () => undefined, // the server forgets everything at its end
   };
 }

@@ -1,10 +1,12 @@
 // The sink of object stores over a target in memory: order of parts, memory, failures. The stores themselves run the conformance suite.
 
+import { once } from 'node:events';
 import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it } from 'vitest';
 import { ChainkeepError } from '../../../src/plumbing/errors.ts';
-import { type PartLimits, planParts, type UploadSettings } from '../../../src/store/object/part-plan.ts';
+import type { UploadSettings } from '../../../src/store/blob-store.ts';
 import { openPartSink, type PartTarget } from '../../../src/store/object/part-sink.ts';
+import { type PartLimits, planParts } from '../../../src/store/part-plan.ts';
 import { codeOf, patternBytes } from '../../../src/store/testing/store-probe.ts';
 
 const LIMITS: PartLimits = {
@@ -176,6 +178,16 @@ describe('the sink', () => {
     await sink.abort();
     expect(target.calls.filter((call) => call === 'abort')).toEqual(['abort']);
     expect(target.blob).toBeUndefined();
+  });
+
+  it('an append that waits for the network is cancelled by the abort of its writer', async () => {
+    const target = recorder();
+    const hanging: PartTarget = { ...target, uploadPart: async (_number, _content, signal) => void (await once(signal, 'abort')) };
+    const sink = openPartSink('a', 0, plan, hanging);
+    const waiting = codeOf(sink.append([patternBytes(100_000)]));
+    await sleep(10);
+    await sink.abort();
+    expect(await waiting).toBe('CANCELLED');
   });
 
   it('a blob that outgrows the parts fails while it is written', async () => {

@@ -5,6 +5,7 @@ import {
   ListObjectVersionsCommand,
   PutObjectCommand,
   PutObjectLegalHoldCommand,
+  PutObjectLockConfigurationCommand,
   PutObjectRetentionCommand,
   type S3Client,
 } from '@aws-sdk/client-s3';
@@ -15,6 +16,7 @@ import type { StoreUnderTest } from '../../../src/store/testing/conformance.ts';
 import { protectionBehaviours } from '../../../src/store/testing/conformance-protection.ts';
 import { codeOf, patternBytes, readBlob } from '../../../src/store/testing/store-probe.ts';
 import { listNames, writeBlob } from '../../../src/store/trial.ts';
+import { startLossyProxy } from '../../servers/lossy-proxy.ts';
 import { makeBucket, storeConfig, vendorClient } from '../../servers/s3-bucket.ts';
 import { makeS3 } from './s3-under-test.ts';
 
@@ -122,6 +124,23 @@ it('a blob of many parts is locked like a small one', async () => {
   expect(await codeOf(store.delete('large'))).toBe('IMMUTABLE_RETENTION_ACTIVE');
 });
 
+it('what the bucket itself has locked is said to be locked, also to an abort', async () => {
+  const locking = await makeBucket(inject('s3'), true);
+  const ObjectLockConfiguration = { ObjectLockEnabled: 'Enabled', Rule: { DefaultRetention: { Mode: 'COMPLIANCE', Days: 1 } } } as const;
+  await vendor.send(new PutObjectLockConfigurationCommand({ Bucket: locking, ObjectLockConfiguration }));
+  const proxy = await startLossyProxy(inject('s3').endpoint);
+  const lossy = await openStore('s3', storeConfig({ ...inject('s3'), endpoint: proxy.endpoint }, locking, { use_object_lock: true }), {
+    create: false,
+  });
+  proxy.lose = (request) => (request.startsWith('PUT ') ? 'answer lost' : undefined);
+  const sink = await lossy.put('a', { ifAbsent: true });
+  await sink.append([Buffer.from('x')]);
+  expect(await codeOf(sink.finish(Buffer.alloc(0)))).toBe('REPOSITORY_OFFLINE');
+  expect(await codeOf(sink.abort())).toBe('IMMUTABLE_RETENTION_ACTIVE');
+  await lossy.close();
+  await proxy.stop();
+});
+
 it('governance mode is said to be advisory, and is never bypassed by us', async () => {
   const governed = await open({ use_object_lock: true, object_lock_mode: 'governance' });
   expect(governed.capabilities.retention).toBe('advisory');
@@ -131,10 +150,6 @@ it('governance mode is said to be advisory, and is never bypassed by us', async 
   await governed.close();
 });
 
-it('a bucket without Object Lock cannot protect, and says so', async () => {
-  const plain = await makeBucket(inject('s3'));
-  const wrong = await open({ use_object_lock: true }, plain);
-  await writeBlob(wrong, 'a', 'x');
-  expect(await codeOf(wrong.protect('a', { until: Date.now() + HOUR }))).toBe('NOT_SUPPORTED');
-  await wrong.close();
+it('a bucket without Object Lock is refused when it is opened', async () => {
+  expect(await codeOf(open({ use_object_lock: true }, await makeBucket(inject('s3'))))).toBe('CONFIG_INVALID');
 });

@@ -9,6 +9,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { GetObjectCommand, HeadObjectCommand } from '@aws-sdk/client-s3';
 import { afterEach, beforeAll, describe, expect, inject, it, vi } from 'vitest';
+import { Secret } from '../../../src/plumbing/secret.ts';
 import { openStore } from '../../../src/store/registry.ts';
 import { codeOf, patternBytes, readBlob } from '../../../src/store/testing/store-probe.ts';
 import { listNames, writeBlob } from '../../../src/store/trial.ts';
@@ -66,7 +67,7 @@ describe('keys', () => {
   it('that end go with their session token, which is signed', async () => {
     const { port, requests } = await recorder();
     const address = { ...inject('s3'), endpoint: `http://127.0.0.1:${port}` };
-    const store = await openStore('s3', storeConfig(address, 'backups', { session_token: 'the-token' }), { create: false });
+    const store = await openStore('s3', storeConfig(address, 'backups', { session_token: new Secret('the-token') }), { create: false });
     undo.push(() => store.close());
     await listNames(store);
     expect(requests[0]?.headers['x-amz-security-token']).toBe('the-token');
@@ -108,7 +109,7 @@ describe('the server encrypts', () => {
   const customer = { SSECustomerAlgorithm: 'AES256', SSECustomerKey: key.toString('base64') } as const;
 
   it.each([
-    ['with a key of ours', { server_side_encryption: 'customer', customer_key: key.toString('base64') }, customer],
+    ['with a key of ours', { server_side_encryption: 'customer', customer_key: new Secret(key.toString('base64')) }, customer],
     ['with a key of its key service', { server_side_encryption: 'kms', kms_key_id: 'test-key' }, {}],
   ])('%s: whole blobs and those of many parts, and gives them back', async (_how, settings, needed) => {
     const prefix = randomBytes(6).toString('hex');
@@ -138,7 +139,7 @@ describe('the server encrypts', () => {
       storeConfig(inject('s3'), bucket, {
         prefix: 'other-key',
         server_side_encryption: 'customer',
-        customer_key: secret.toString('base64'),
+        customer_key: new Secret(secret.toString('base64')),
       });
     const store = await openStore('s3', settings(key), { create: false });
     undo.push(() => store.close());

@@ -1,8 +1,8 @@
 // In which parts a blob goes to an object store: planned from the bytes it can become at most and from the store's limits, before anything is read.
 // It must not send anything.
 
-import { ChainkeepError } from '../../plumbing/errors.ts';
-import type { PutOptions, StoreCapabilities } from '../blob-store.ts';
+import { ChainkeepError } from '../plumbing/errors.ts';
+import type { PutOptions, StoreCapabilities, UploadSettings } from './blob-store.ts';
 
 const MIB = 2 ** 20;
 
@@ -14,16 +14,6 @@ export interface PartLimits {
   readonly maxBlobSize: number;
   /** Every part but the last must have the same size. */
   readonly equalParts: boolean;
-}
-
-/** From the settings of the repository. */
-export interface UploadSettings {
-  /** Bytes of a part, where the blob is not so large that parts must be larger. */
-  readonly partSize: number;
-  /** Parts of one blob that are sent at the same time. */
-  readonly concurrency: number;
-  /** Bytes of parts held in memory for one blob; larger parts mean fewer at the same time. */
-  readonly memory: number;
 }
 
 export interface PartPlan {
