@@ -223,6 +223,36 @@ export interface RestoreOutcome {
   readonly chain: readonly string[];
 }
 
+export interface ExportInput {
+  /** An id, an unambiguous beginning of one, or "latest" with `vm`. */
+  readonly backup: string;
+  readonly vm?: string;
+  readonly listen:
+    | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
+    | { readonly kind: 'unix'; readonly path: string };
+  /** Folder with server-cert.pem, server-key.pem and ca-cert.pem. */
+  readonly tls_certificates?: string;
+  /** Without TLS where others can reach it. */
+  readonly plaintext: boolean;
+}
+
+export interface ServedExport {
+  readonly backup_id: string;
+  /** For NBD clients. */
+  readonly address: string;
+  readonly total_bytes: number;
+  readonly job_id: string;
+}
+
+export interface ExportWatch extends JobWatch {
+  readonly onServing: (served: ServedExport) => void;
+}
+
+export interface ExportOutcome {
+  readonly job_id: string;
+  readonly backup_id: string;
+}
+
 export interface DeleteOutcome {
   readonly job_id: string | null;
   readonly backup_id: string;
@@ -319,6 +349,8 @@ export interface App {
   backup(input: BackupInput, watch: JobWatch): Promise<readonly BackupOutcome[]>;
   verify(input: VerifyInput, watch: JobWatch): Promise<VerifyOutcome>;
   restore(input: RestoreInput, watch: JobWatch): Promise<RestoreOutcome>;
+  /** Serves a restore point read-only over NBD until the signal fires. */
+  exportBackup(input: ExportInput, watch: ExportWatch): Promise<ExportOutcome>;
   deleteBackup(backup: string, options: { readonly vm?: string; readonly dry_run: boolean }, watch: JobWatch): Promise<DeleteOutcome>;
 
   /** The newest first. */

@@ -159,6 +159,13 @@ class ChainkeepApp implements view.App {
     return restore(await this.#open(), backup, input, watch);
   }
 
+  async exportBackup(input: view.ExportInput, watch: view.ExportWatch): Promise<view.ExportOutcome> {
+    const { exportBackup } = await import('./jobs/kinds/export.ts');
+    const backup = await this.#findBackup(input.backup, input.vm);
+    this.#requireCompleted(backup);
+    return exportBackup(await this.#open(), backup, input, watch);
+  }
+
   async deleteBackup(
     backup: string,
     options: { readonly vm?: string; readonly dry_run: boolean },

@@ -20,6 +20,7 @@ const COMMANDS: readonly { readonly names: readonly string[]; readonly load: Loa
   { names: ['vms'], load: async () => [(await import('./commands/vms.ts')).vmsCommand()] },
   { names: ['verify'], load: async () => [(await import('./commands/verify.ts')).verifyCommand()] },
   { names: ['restore'], load: async () => [(await import('./commands/restore.ts')).restoreCommand()] },
+  { names: ['export'], load: async () => [(await import('./commands/export.ts')).exportCommand()] },
   { names: ['delete'], load: async () => [(await import('./commands/delete.ts')).deleteCommand()] },
   { names: ['hold'], load: async () => [(await import('./commands/hold.ts')).holdCommand()] },
   { names: ['jobs'], load: async () => [(await import('./commands/jobs.ts')).jobsCommand()] },
@@ -29,7 +30,7 @@ const COMMANDS: readonly { readonly names: readonly string[]; readonly load: Loa
   { names: ['image'], load: async () => [(await import('./commands/image.ts')).imageCommand()] },
   { names: ['nbd'], load: async () => [(await import('./commands/nbd.ts')).nbdCommand()] },
   {
-    names: [...['export', 'prune', 'copy', 'repair', 'synthetic-full', 'copies', 'policy', 'receive'], ...['serve', 'worker', 'schedule']],
+    names: [...['prune', 'copy', 'repair', 'synthetic-full', 'copies', 'policy', 'receive'], ...['serve', 'worker', 'schedule']],
     load: async () => (await import('./commands/planned.ts')).plannedCommands(),
   },
 ];

@@ -9,6 +9,7 @@ import { insertLogEvent } from '../catalog/log-events.ts';
 import { backupOfDiskKey, findJobOfBackup, findOrphanedBackups } from '../catalog/orphaned-backups.ts';
 import { withLease } from '../control/lease.ts';
 import { removePartialFile } from '../disk/file-writer.ts';
+import { removeStaleSocket } from '../nbd/server/listen-address.ts';
 import { isoTime } from '../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
 import { type Logger, silentLogger } from '../plumbing/logger.ts';
@@ -216,6 +217,8 @@ async function decideHold(environment: JobEnvironment, job: TrackedJob): Promise
 }
 
 async function decideOther(job: TrackedJob): Promise<Settlement> {
+  const socket = textOf(job, 'socket');
+  if (socket !== undefined) await removeStaleSocket(socket);
   const partial = textOf(job, 'partial');
   if (partial !== undefined) {
     await removePartialFile(partial);

@@ -55,9 +55,9 @@ export interface RunningCommand {
   readonly pid: number;
   kill(signal: NodeJS.Signals): void;
   /** Resolves when stderr has had this text. */
-  said(text: string): Promise<void>;
-  /** The same of stdout. */
-  printed(text: string): Promise<void>;
+  said(text: string): Promise<unknown>;
+  /** The same of stdout, and what it has had. */
+  printed(text: string): Promise<string>;
   readonly ended: Promise<Run>;
 }
 
@@ -211,9 +211,9 @@ function watch(child: ChildProcessWithoutNullStreams): RunningCommand {
     stream.on('data', (chunk: Buffer) => {
       heard += chunk.toString();
     });
-    return (text: string): Promise<void> =>
+    return (text: string): Promise<string> =>
       new Promise((resolve, reject) => {
-        const look = (): void => (heard.includes(text) ? resolve() : undefined);
+        const look = (): void => (heard.includes(text) ? resolve(heard) : undefined);
         stream.on('data', look);
         child.on('close', () => reject(new Error(`it ended without "${text}": ${heard}`)));
         look();

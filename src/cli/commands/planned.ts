@@ -16,16 +16,6 @@ const RETENTION = {
 
 const PLANNED: readonly PlannedCommand[] = [
   {
-    usage: 'export [backup]',
-    description: 'serve a restore point over NBD until interrupted',
-    options: {
-      '--vm <name>': 'the VM, with --at or "latest"',
-      '--at <time>': 'the newest restore point not after this time',
-      '--listen <address>': 'unix:PATH or tcp:ADDR:PORT',
-      '--writable': 'with an overlay that is thrown away',
-    },
-  },
-  {
     usage: 'prune',
     description: 'thin out restore points',
     options: { '--vm <name>': 'of this VM', '--repo <name>': 'in this repository', ...RETENTION, ...DRY_RUN },

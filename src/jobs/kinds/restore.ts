@@ -1,17 +1,16 @@
 // The restore job: a restore point to a new file, a device or an NBD export. Every cluster is checked on the way.
 
 import type { JobWatch, RestoreInput, RestoreOutcome } from '../../app-interface.ts';
-import { type BackupJob, selectBackupJobs } from '../../catalog/backup-jobs.ts';
+import type { BackupJob } from '../../catalog/backup-jobs.ts';
 import { withReading } from '../../control/reading.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
 import { silentLogger } from '../../plumbing/logger.ts';
 import type { OpenedBackup } from '../../repository/open-backup.ts';
-import type { Repository } from '../../repository/repository.ts';
 import { restoreBackup } from '../../repository/restore-backup.ts';
 import { startWorkersAhead } from '../../transfer/idle-workers.ts';
 import { runJob } from '../runner.ts';
 import { type JobEnvironment, readingOf } from './job-environment.ts';
-import { findReplaced } from './replaced-backup.ts';
+import { findKnownChain, openKnown } from './known-chain.ts';
 import { chooseTarget } from './restore-target.ts';
 
 export async function restore(
@@ -23,7 +22,7 @@ export async function restore(
   const target = await chooseTarget(environment, input);
   if (!input.dry_run) startWorkersAhead();
   const row = await environment.repositories.getRepository(backup.repository_id);
-  const chain = await chainInCatalog(environment, backup);
+  const chain = await findKnownChain(environment, backup);
   const began = environment.clock.monotonic();
   if (input.dry_run) {
     const { repository } = await environment.repositories.openRepository(row, silentLogger, watch.signal);
@@ -66,37 +65,6 @@ export async function restore(
     }),
   );
   return outcome(jobId, result.opened, target.name, result.bytes, Math.round(environment.clock.monotonic() - began));
-}
-
-/** Throws CHAIN_CORRUPT for a backup that is good and not the one that was taken. */
-async function openKnown(repository: Repository, backup: BackupJob, { path }: KnownChain): Promise<OpenedBackup> {
-  const opened = await repository.openBackup({ vmContextId: backup.vm_context_id, diskId: backup.disk_id }, backup.id, path);
-  const replaced = findReplaced(backup, opened.sidecar.content_root);
-  if (!replaced) return opened;
-  await opened.close();
-  throw replaced;
-}
-
-/** All backups that are read, as far as the catalog knows them: those of the chain that are not younger. */
-async function chainInCatalog({ catalog }: JobEnvironment, backup: BackupJob): Promise<KnownChain> {
-  const chainIds = backup.chain_id === null ? {} : { chainIds: [backup.chain_id] };
-  const filter = { vmContextId: backup.vm_context_id, diskId: backup.disk_id, repositoryId: backup.repository_id, ...chainIds };
-  const rows = await selectBackupJobs(catalog, { ...filter, statuses: ['completed'] });
-  const ids = [...new Set([backup.id, ...rows.map((row) => row.id).filter((id) => id < backup.id)])];
-  return { ids, path: pathToFull(backup, rows) };
-}
-
-interface KnownChain {
-  readonly ids: readonly string[];
-  /** Only those that the backup stands on, itself first. */
-  readonly path: readonly string[];
-}
-
-function pathToFull(backup: BackupJob, rows: readonly BackupJob[]): readonly string[] {
-  const parents = new Map(rows.map((row) => [row.id, row.parent_backup_id]));
-  const path = new Set([backup.id]);
-  for (let id = backup.parent_backup_id; id !== null && !path.has(id); id = parents.get(id) ?? null) path.add(id);
-  return [...path];
 }
 
 /** A file that was not finished is gone; a device or an export has lost what it held and does not have the disk yet. */

@@ -22,7 +22,7 @@ export function isLocal(address: ListenAddress): boolean {
 
 /** Begins to listen; answers where, with the port that was found. Throws CONFIG_INVALID where it is not possible. */
 export async function beginListening(server: Server, address: ListenAddress): Promise<ListenAddress> {
-  if (address.kind === 'unix') await removeStale(address.path);
+  if (address.kind === 'unix' && !(await removeStaleSocket(address.path))) throw cannotListen(address.path, 'it is there already');
   const listening = new Promise<void>((resolve, reject) => {
     server.once('error', reject);
     server.once('listening', resolve);
@@ -54,12 +54,13 @@ function listenPrivately(server: Server, path: string): void {
   }
 }
 
-/** A socket that a killed server left is in the way; one that answers belongs to somebody. */
-async function removeStale(path: string): Promise<void> {
+/** What a killed server left is removed; a socket that answers belongs to somebody, and so does everything else. True when nothing is there any more. */
+export async function removeStaleSocket(path: string): Promise<boolean> {
   const stat = lstatSync(path, { throwIfNoEntry: false });
-  if (!stat) return;
-  if (!stat.isSocket() || (await answers(path))) throw cannotListen(path, 'it is there already');
+  if (!stat) return true;
+  if (!stat.isSocket() || (await answers(path))) return false;
   rmSync(path, { force: true });
+  return true;
 }
 
 function answers(path: string): Promise<boolean> {

@@ -1,11 +1,13 @@
 // TLS on the side of the server: with what it proves who it is, and whom it lets in.
 // One way or the other, never both: a client must not be able to choose the weaker proof.
 
+import { readFile } from 'node:fs/promises';
 import type { Socket } from 'node:net';
+import { join } from 'node:path';
 import type { Duplex } from 'node:stream';
 import { createServer, type TlsOptions } from 'node:tls';
-import { ChainkeepError } from '../../plumbing/errors.ts';
-import type { Secret } from '../../plumbing/secret.ts';
+import { ChainkeepError, systemCode } from '../../plumbing/errors.ts';
+import { Secret } from '../../plumbing/secret.ts';
 import { PSK_CIPHERS, pskBytes } from '../psk.ts';
 
 export type ServerTls =
@@ -22,6 +24,28 @@ export type ServerTls =
       /** Keys of 16 bytes or more in hexadecimal digits, by user name. */
       readonly keys: ReadonlyMap<string, Secret>;
     };
+
+/**
+ * From a folder in the layout that QEMU and nbdkit share: server-cert.pem, server-key.pem, and ca-cert.pem, of which clients must have a certificate.
+ * Throws CONFIG_INVALID where a file is missing.
+ */
+export async function readServerTls(folder: string): Promise<ServerTls> {
+  const certificate = await readPem(folder, 'server-cert.pem');
+  const key = new Secret((await readPem(folder, 'server-key.pem')).toString('utf8'));
+  const clientCa = await readPem(folder, 'ca-cert.pem');
+  return { kind: 'x509', certificate, key, clientCa };
+}
+
+async function readPem(folder: string, file: string): Promise<Buffer> {
+  try {
+    return await readFile(join(folder, file));
+  } catch (error) {
+    throw new ChainkeepError('CONFIG_INVALID', `${join(folder, file)} cannot be read: ${systemCode(error) ?? String(error)}`, {
+      advice: 'the folder needs server-cert.pem, server-key.pem, and ca-cert.pem, of which clients must have a certificate',
+      cause: error,
+    });
+  }
+}
 
 /** Throws CONFIG_INVALID for a key that is none. */
 export function checkServerTls(tls: ServerTls): void {
