@@ -209,6 +209,34 @@ it('a delete that comes while a verify runs is no lost lock', async () => {
   expect(deleted).toBe(true);
 });
 
+it('a backup that is made and deleted while a verify runs is no damage', async () => {
+  const site = await openSite({});
+  const [first] = await site.backUp('a', 1, { type: 'full' });
+  await site.backUp('b', 1, { type: 'full' });
+  const { environment } = site;
+  let made: string | undefined;
+  let deleted = false;
+  site.failing = ({ open }) => ({
+    open: async (name) => {
+      // What is expected is known by now, and the folder of the other disk is not read yet.
+      if (made === undefined && name.endsWith('.qcow2')) {
+        made = '';
+        const other = name.endsWith(`${first?.backup_id}.qcow2`) ? 'b' : 'a';
+        made = (await site.backUp(other, 1, { type: 'full' }))[0]?.backup_id;
+      }
+      const source = await open(name);
+      if (!deleted && made && name.endsWith(`/${made}.json`)) {
+        deleted = true;
+        await deleteBackup(environment, await site.rowOf(made), false, {});
+      }
+      return source;
+    },
+  });
+  const scopes = [{ row: await site.row() }];
+  expect(await verify(environment, { what: 'all', scopes }, false, {})).toMatchObject({ checked: 2, damaged: [] });
+  expect(deleted).toBe(true);
+});
+
 it('backups that the settings do not lock are not looked at again by each backup', async () => {
   const site = await openSite({ ...WEEK, 'immutable_config.apply_to_incrementals': 'false' });
   await site.backUp('a');

@@ -1,6 +1,5 @@
 // The verify job: one backup with what it stands on, all of a VM, or a whole repository against the catalog.
 
-import { setTimeout as sleep } from 'node:timers/promises';
 import type { Damage, JobWatch, VerifyOutcome } from '../../app-interface.ts';
 import { findBackupCopyById, updateBackupCopy } from '../../catalog/backup-copies.ts';
 import { type BackupJob, findBackupJob, selectBackupJobs, updateBackupJob } from '../../catalog/backup-jobs.ts';
@@ -128,6 +127,7 @@ async function verifyPlace(
   tally: Tally,
 ): Promise<void> {
   const disk = { place, ...(listed && { listed }) };
+  const site = { environment, repository, place };
   const seen = new Set<string>();
   const known = new Map(expected.map((one) => [one.row.id, one]));
   const run = {
@@ -142,7 +142,7 @@ async function verifyPlace(
   for await (const verified of repository.verifyDisk(place, run, only)) {
     seen.add(verified.backupId);
     const one = known.get(verified.backupId);
-    if (verified.damage.length > 0 && one && (await isDeleted(environment, one))) continue;
+    if (verified.damage.length > 0 && (await isDeleted(site, verified.backupId, one))) continue;
     tally.checked++;
     tally.clusters += verified.clusters;
     tally.bytes += verified.bytes;
@@ -155,13 +155,12 @@ async function verifyPlace(
   // What the catalog knows of locks and holds is of the backup where it was made, not of its copies.
   const inScope = expected.filter(({ row, copyId }) => copyId === undefined && (!only || only.includes(row.id))).map(({ row }) => row);
   for (const damage of await findProtectionDamage(environment, repository, disk, inScope)) {
-    const one = known.get(damage.backupId);
-    if (!one || !(await isDeleted(environment, one))) report(damage, job, tally);
+    if (!(await isDeleted(site, damage.backupId, known.get(damage.backupId)))) report(damage, job, tally);
   }
   // A backup that is gone leaves no trace in the repository; only the catalog knows that there was one.
   for (const one of expected) {
     const { id } = one.row;
-    if (seen.has(id) || (only && !only.includes(id)) || (await isDeleted(environment, one))) continue;
+    if (seen.has(id) || (only && !only.includes(id)) || (await isDeleted(site, id, one))) continue;
     const missing = { code: 'BACKUP_NOT_FOUND', message: MISSING, guestOffset: null, length: null } as const;
     report({ ...missing, backupId: id, affects: [id] }, job, tally);
     await remember(environment, one, { good: false, quick: false, problem: MISSING });
@@ -174,18 +173,25 @@ function replaced(row: BackupJob | undefined, { backupId, contentRoot }: Verifie
   return error ? [{ ...damageOf(error), backupId, affects: [backupId] }] : [];
 }
 
-/** Deletes go on while a verify runs, and what they take away is no damage. */
-async function isDeleted({ catalog }: JobEnvironment, { row: { id: backupId }, copyId }: Expected): Promise<boolean> {
-  if (copyId !== undefined && !(await findBackupCopyById(catalog, copyId))) return true;
-  if (!(await findBackupJob(catalog, backupId))) return true;
-  const running = await listTrackedJobs(catalog, { statuses: ['running'] });
-  if (!running.some((job) => job.job_type === 'delete' && job.metadata?.backup_id === backupId)) return false;
-  await sleep(DELETE_MS);
-  return !(await findBackupJob(catalog, backupId));
+interface Site {
+  readonly environment: JobEnvironment;
+  readonly repository: Repository;
+  readonly place: DiskPlace;
 }
 
-// A delete is over in a moment; one that is not may have failed.
-const DELETE_MS = 2000;
+/** Deletes go on while a verify runs, and what they take away is no damage. `one`: what was expected; nothing of a backup made meanwhile. */
+async function isDeleted({ environment, repository, place }: Site, backupId: string, one: Expected | undefined): Promise<boolean> {
+  const { catalog } = environment;
+  if (one?.copyId !== undefined && !(await findBackupCopyById(catalog, one.copyId))) return true;
+  // In this order: a delete that ends between the two has taken its row along.
+  const running = await listTrackedJobs(catalog, { statuses: ['running'] });
+  if (await findBackupJob(catalog, backupId)) {
+    if (!running.some((job) => job.job_type === 'delete' && job.metadata?.backup_id === backupId)) return false;
+  } else if (one) return true;
+  // A delete begins with the sidecar: as long as that is there, what was found is damage.
+  const { sidecars, damaged } = await repository.readDisk(place);
+  return !damaged.has(backupId) && !sidecars.some((sidecar) => sidecar.backup_id === backupId);
+}
 
 function report(damage: NamedDamage, job: JobContext, tally: Tally): void {
   const { backupId, code, guestOffset, length, message, affects } = damage;
