@@ -61,6 +61,7 @@ export class DatabaseProxy {
   readonly #sockets = new Set<Socket>();
   #statements = 0;
   #gone = false;
+  #killing: Promise<void> = Promise.resolve();
 
   private constructor(server: Server, upstream: number, attack: Attack | undefined, kill: () => Promise<void>) {
     this.#server = server;
@@ -88,7 +89,9 @@ export class DatabaseProxy {
     return this.#statements;
   }
 
+  /** A server that was to die is dead then, also where the program had ended before it died. */
   async close(): Promise<void> {
+    await this.#killing;
     for (const socket of this.#sockets) socket.destroy();
     this.#server.close();
     await once(this.#server, 'close');
@@ -146,15 +149,19 @@ export class DatabaseProxy {
     }
     if (fault === 'gone') this.#gone = true;
     if (fault === 'gone' || fault === 'cut') this.#end(fault === 'gone' ? this.#sockets : [line.client]);
-    else if (fault === 'killed') void this.#kill().then(() => this.#end(this.#sockets));
+    else if (fault === 'killed') this.#killServer();
     else {
       line.loseAnswer = () => {
         line.loseAnswer = () => undefined;
         if (fault === 'answer lost') this.#end([line.client]);
-        else void this.#kill().then(() => this.#end(this.#sockets));
+        else this.#killServer();
       };
       line.server.write(packet);
     }
+  }
+
+  #killServer(): void {
+    this.#killing = this.#kill().then(() => this.#end(this.#sockets));
   }
 
   #end(sockets: Iterable<Socket>): void {

@@ -64,7 +64,7 @@ export async function startMariadb(options: ServerOptions = {}): Promise<Mariadb
   child.stderr?.setEncoding('utf8').on('data', (text: string) => {
     log = (log + text).slice(-4000);
   });
-  await waitUntilReady(child, socket, () => log);
+  await waitUntilReady(child, { socket, port }, () => log);
   return {
     address: { url: `mariadb://${USER}@127.0.0.1:${port}/`, password: PASSWORD },
     child,
@@ -81,15 +81,21 @@ export async function startMariadb(options: ServerOptions = {}): Promise<Mariadb
 /** What a test does not need takes seconds to start and hundreds of megabytes. */
 const SMALL = ['--performance-schema=OFF', '--skip-log-bin', '--innodb-log-file-size=16M', '--innodb-fast-shutdown=1'];
 
-async function waitUntilReady(child: ChildProcess, socket: string, log: () => string): Promise<void> {
+async function waitUntilReady(
+  child: ChildProcess,
+  { socket, port }: { readonly socket: string; readonly port: number },
+  log: () => string,
+): Promise<void> {
   const until = performance.now() + START_MS;
   for (;;) {
-    if (child.exitCode !== null) throw new Error(`mariadbd ended with ${child.exitCode}: ${log()}`);
+    if (child.exitCode !== null || child.signalCode !== null)
+      throw new Error(`mariadbd ended with ${child.exitCode ?? child.signalCode}: ${log()}`);
     try {
       const root = await createConnection({ socketPath: socket, user: 'root' });
       await root.query(`create user if not exists ${USER}@'127.0.0.1' identified by '${PASSWORD}'`);
       await root.query(`grant all on *.* to ${USER}@'127.0.0.1'`);
       await root.end();
+      await (await createConnection({ host: '127.0.0.1', port, user: USER, password: PASSWORD })).end();
       return;
     } catch (error) {
       if (performance.now() > until) throw new Error(`mariadbd does not answer: ${log()}`, { cause: error });
