@@ -138,6 +138,7 @@ class TransferRun {
       changed: () => this.#wake?.(),
       explain: options.explain,
       sourceAt: (index) => options.sources.at(index),
+      readsIntoShared: (source) => options.sources.at(source)?.intoShared ?? false,
       read: (source, buffer, offset) => this.#read(source, buffer, offset),
       append: async (buffer) => {
         const offset = await appendTo(options.output, buffer);

@@ -86,6 +86,8 @@ export class ServedClient {
 }
 
 export interface ServedHandlers {
+  /** May `read` fill shared memory for this source? Then nothing writes into it once the read has ended, either way. */
+  readsIntoShared(source: number): boolean;
   read(source: number, buffer: Uint8Array, offset: number): Promise<void>;
   append(buffer: Uint8Array): Promise<number>;
   write(buffer: Uint8Array, offset: number): Promise<void>;
@@ -98,11 +100,13 @@ export interface ServedHandlers {
 const readBuffers = new WeakMap<SharedArrayBuffer, Buffer>();
 
 async function serveRead(shared: SharedArrayBuffer, { source, offset, length }: ReadRequest, handlers: ServedHandlers): Promise<void> {
+  const place = new Uint8Array(shared, CONTROL_BYTES, length);
+  if (handlers.readsIntoShared(source)) return handlers.read(source, place, offset);
   const buffer = readBuffers.get(shared) ?? Buffer.allocUnsafeSlow(shared.byteLength - CONTROL_BYTES);
   readBuffers.delete(shared);
   const part = buffer.subarray(0, length);
   await handlers.read(source, part, offset);
-  new Uint8Array(shared, CONTROL_BYTES, length).set(part);
+  place.set(part);
   readBuffers.set(shared, buffer);
 }
 
@@ -111,7 +115,7 @@ export async function serve(shared: SharedArrayBuffer, request: ServedRequest, h
   const state = new Int32Array(shared, STATE, 1);
   let verdict = FAILED;
   try {
-    // Stores and readers take ordinary memory (some refuse shared memory), so there is one copy here.
+    // Most stores and readers take ordinary memory (some refuse shared memory), so there is one copy here.
     if (request.op === 'read') await serveRead(shared, request, handlers);
     else {
       const buffer = Buffer.from(new Uint8Array(shared, CONTROL_BYTES, request.length));

@@ -116,6 +116,7 @@ describe('a request to the main thread', () => {
       {
         append: refuse,
         write: refuse,
+        readsIntoShared: () => false,
         read: async (source, buffer, offset) => {
           expect(source).toBe(7);
           await delay(2);
@@ -131,6 +132,7 @@ describe('a request to the main thread', () => {
       { buffers },
       {
         read: refuse,
+        readsIntoShared: () => false,
         write: refuse,
         append: async (buffer) => {
           expect(bytes.subarray(0, 1000).equals(buffer)).toBe(true);
@@ -145,6 +147,7 @@ describe('a request to the main thread', () => {
       { buffers, offset: 99 },
       {
         read: refuse,
+        readsIntoShared: () => false,
         append: refuse,
         write: async (buffer, offset) => {
           expect(bytes.subarray(0, 1000).equals(buffer)).toBe(true);
@@ -160,7 +163,7 @@ describe('a request to the main thread', () => {
       const { answer, rejected } = await ask(
         op,
         { length: 10, offset: 0, buffers: [new Uint8Array(5)] },
-        { read: refuse, append: refuse, write: refuse },
+        { read: refuse, readsIntoShared: () => false, append: refuse, write: refuse },
       );
       expect(answer).toBe('ServedRequestFailed');
       expect(rejected).toMatchObject([{ message: 'not this' }]);

@@ -34,6 +34,7 @@ const MOST_STRAYS = 64;
 const FAR_STRAY = 8;
 
 class ObjectSource implements ByteSource {
+  readonly intoShared = true;
   readonly name: string;
   readonly size: number;
   readonly #reader: RangeReader;

@@ -74,6 +74,7 @@ function aroundSource(inner: ByteSource, wrapping: Wrapping): ByteSource {
   return {
     name: inner.name,
     size: inner.size,
+    ...(inner.intoShared && { intoShared: true }),
     ...(wrapping.readable ? wrapping.readable(inner) : descriptorOf(inner)),
     read: (buffer, offset) =>
       wrapping.around({ operation: 'read', name: inner.name, bytes: buffer.byteLength }, () => inner.read(buffer, offset)),
