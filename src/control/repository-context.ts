@@ -59,7 +59,7 @@ export async function openIn(
   store: BlobStore,
   logger: Logger,
 ): Promise<Repository> {
-  // Not with the program: what only looks into the catalog starts in a third less time without the rooms of the data.
+  // Not with the program: what only looks into the catalog starts sooner without the rooms of the data.
   const { openRepository } = await import('../repository/repository.ts');
   const opened = { store, clock, logger, repositoryId: row.id, installationId: await installationId() };
   return openRepository({ ...opened, immutability: immutabilityOf(row), time: () => timeAt(catalog, store) });

@@ -3,6 +3,7 @@
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
 import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
 import type { JobDetails, ServedExport } from '../../src/app-interface.ts';
+import { openNbdReader } from '../../src/nbd/client/nbd-reader.ts';
 import { runTool } from '../nbd/nbd-peers.ts';
 import { makeTlsMaterial } from '../nbd/tls-material.ts';
 import { noise, qemuIo, type RunningCommand, sharedScratchHome } from './scratch-home.ts';
@@ -59,6 +60,7 @@ describe('a restore point as an export', () => {
   it('is read in pieces of any size and place, and cannot be written to', async () => {
     const { address, command, ...rest } = await serve(newest().id);
     const bytes = readFileSync(newest().copy);
+    const reader = await openNbdReader(address);
     for (const [offset, length] of [
       [0, 1],
       [65_535, 2],
@@ -66,12 +68,11 @@ describe('a restore point as an export', () => {
       [bytes.length - 3, 3],
       [16 * MIB - 65_536, 65_536 + 700],
     ] as const) {
-      const [first, pattern] = [bytes[offset] ?? 0, bytes.subarray(offset, offset + length)];
-      const read = await runTool('qemu-io', '-r', '-f', 'raw', address, '-c', `read -v ${offset} ${length}`);
-      expect(read.code, read.stdout + read.stderr).toBe(0);
-      expect(read.stdout).toContain(`${offset.toString(16).padStart(8, '0')}:  ${first.toString(16).padStart(2, '0')}`);
-      expect(pattern.length).toBe(length);
+      const part = Buffer.alloc(length, 0xaa);
+      await reader.read(part, offset);
+      expect(part.equals(bytes.subarray(offset, offset + length)), `${length} bytes at ${offset}`).toBe(true);
     }
+    await reader.close();
     expect((await runTool('qemu-io', '-f', 'raw', address, '-c', 'write 0 512')).code).not.toBe(0);
     await end({ address, command, ...rest });
   });

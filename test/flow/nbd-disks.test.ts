@@ -44,7 +44,8 @@ describe('an export as a source', () => {
     qemuIo(disk, 'raw', 'write -P 7 5M 128k');
     const again = await serveRaw(disk, '-r');
     const child = await user.backup(again.address('disk'), 'over-nbd');
-    expect(child).toMatchObject({ backup_type: 'incremental', bytes_written: expect.any(Number) });
+    expect(child.backup_type).toBe('incremental');
+    expect(child.bytes_written).toBeLessThan(MIB);
     expect((await restored(child.backup_id)).equals(readFileSync(disk))).toBe(true);
     expect(JSON.parse(readFileSync(user.image(child.backup_id).replace(/qcow2$/, 'json'), 'utf8'))).toMatchObject({ source: 'nbd' });
     expect(await user.json('verify', '--vm', 'over-nbd')).toMatchObject({ damaged: [] });

@@ -4,7 +4,7 @@
 import { setTimeout as sleep } from 'node:timers/promises';
 import type { CompletedPart } from '@aws-sdk/client-s3';
 import { randomFraction, randomToken } from '../../plumbing/clock.ts';
-import { ChainkeepError } from '../../plumbing/errors.ts';
+import { assert, ChainkeepError } from '../../plumbing/errors.ts';
 import type { PartTarget } from '../object/part-sink.ts';
 import type { S3Connection } from './s3-client.ts';
 import { faultOf, isRefusedCondition } from './s3-errors.ts';
@@ -117,7 +117,8 @@ class S3Target implements PartTarget {
     await this.#refuseTaken({ always: true });
     const upload = await this.#upload;
     const { sdk, settings } = this.#connection;
-    const parts = Array.from({ length: count }, (_, index) => this.#parts.get(index + 1) ?? {});
+    const parts = Array.from({ length: count }, (_, index) => this.#parts.get(index + 1)).filter((part) => part !== undefined);
+    assert(parts.length === count, `${this.#name} has ${parts.length} parts of ${count}`);
     const input = {
       ...anObject(settings, keyOf(settings, this.#name)),
       UploadId: upload,
