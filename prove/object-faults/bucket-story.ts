@@ -14,6 +14,8 @@ export const ACTIONS = ['full', 'incremental', 'verify', 'restore', 'delete'] as
 export type Action = (typeof ACTIONS)[number];
 
 const MIB = 2 ** 20;
+/** Of every object of a backup in a place that locks them: a day, less the time of a story. */
+const LEAST_LOCK_MS = 23 * 3_600_000;
 const DISK_BYTES = 16 * MIB;
 /** More than the parts that may wait in memory. */
 const DATA_BYTES = 12 * MIB;
@@ -67,6 +69,7 @@ class Story implements BucketStory {
     }
     const [id, disk] = this.#newest();
     if (action === 'restore') return this.#restore(id, disk);
+    if (this.#place.lockedUntil) return this.#refuseDelete(id);
     const failedBefore = this.#halfDeleted.has(id);
     const before = await this.#app.listBackups({});
     // It may have been done by an attempt whose answer was lost.
@@ -78,6 +81,17 @@ class Story implements BucketStory {
     this.#kept.delete(id);
   }
 
+  /** Of what is locked: a delete must not be done, whatever the server answers. */
+  async #refuseDelete(id: string): Promise<void> {
+    try {
+      await this.#app.deleteBackup(id, { dry_run: false }, {});
+    } catch (error) {
+      if (isChainkeepError(error, 'IMMUTABLE_RETENTION_ACTIVE')) return;
+      throw error;
+    }
+    throw new Error(`LOST: ${id} was locked, and deleted`);
+  }
+
   async #backup(action: 'full' | 'incremental'): Promise<void> {
     const disk = join(this.#folder, 'disk.raw');
     if (action === 'full' && this.#kept.size === 0)
@@ -85,11 +99,22 @@ class Story implements BucketStory {
     if (action === 'incremental') this.#change(disk);
     const input = { vm: 'vm', disks: [{ disk_id: 0, source: disk }], repository: 'bucket', type: action } as const;
     const rest = { compression: 'none', format: 'raw', with_backing: false, dry_run: false } as const;
-    const [outcome] = await this.#app.backup({ ...input, ...rest }, {});
-    if (!outcome) throw new Error('a backup without an outcome');
-    const copy = join(this.#folder, `${outcome.backup_id}.raw`);
+    try {
+      const [outcome] = await this.#app.backup({ ...input, ...rest }, {});
+      if (!outcome) throw new Error('a backup without an outcome');
+      this.#keep(outcome.backup_id, disk);
+    } catch (error) {
+      // A backup that is complete, and could not be locked, is an error and a backup.
+      const completed = this.#place.lockedUntil ? await this.#app.listBackups({ status: 'completed' }) : [];
+      for (const { backup_id: id } of completed) if (!this.#kept.has(id)) this.#keep(id, disk);
+      throw error;
+    }
+  }
+
+  #keep(id: string, disk: string): void {
+    const copy = join(this.#folder, `${id}.raw`);
     copyFileSync(disk, copy);
-    this.#kept.set(outcome.backup_id, copy);
+    this.#kept.set(id, copy);
   }
 
   #change(disk: string): void {
@@ -133,10 +158,21 @@ class Story implements BucketStory {
       .filter((name) => name !== 'chainkeep-repository.json');
     for (const name of due) if (!found.includes(name)) faults.push(`LOST: ${name} is not in the bucket`);
     const isRubbish = (name: string): boolean => !name.endsWith('.json') && [...this.#halfDeleted].some((id) => name.startsWith(`${id}.`));
+    const isLock = (name: string): boolean => [...this.#kept.keys()].some((id) => name.startsWith(`${id}.lock.`));
     for (const name of found) {
-      if (!due.includes(name) && !isRubbish(name)) faults.push(`${name} in the bucket belongs to no backup`);
+      if (!due.includes(name) && !isRubbish(name) && !isLock(name)) faults.push(`${name} in the bucket belongs to no backup`);
     }
-    return [...faults, ...(await this.#judgeImages(objects))];
+    return [...faults, ...(await this.#judgeLocks([...objects.keys()])), ...(await this.#judgeImages(objects))];
+  }
+
+  async #judgeLocks(keys: readonly string[]): Promise<readonly string[]> {
+    const { lockedUntil } = this.#place;
+    if (!lockedUntil) return [];
+    const ofBackups = keys.filter((key) => [...this.#kept.keys()].some((id) => key.includes(`/${id}.`)));
+    const dates = await Promise.all(ofBackups.map(lockedUntil));
+    return ofBackups
+      .filter((_, index) => (dates[index] ?? 0) < Date.now() + LEAST_LOCK_MS)
+      .map((key) => `UNPROTECTED: ${key} is not locked`);
   }
 
   async #judgeImages(objects: ReadonlyMap<string, Buffer>): Promise<readonly string[]> {

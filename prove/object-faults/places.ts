@@ -5,7 +5,7 @@ import { Secret } from '../../src/plumbing/secret.ts';
 import { makeContainer, startAzurite } from '../../test/servers/azurite.ts';
 import { AZURE_ERRORS, type ErrorAnswers, S3_ERRORS } from '../../test/servers/fault-proxy.ts';
 import { givenS3, startRgw } from '../../test/servers/rgw.ts';
-import { download, makeBucket } from '../../test/servers/s3-bucket.ts';
+import { download, lockedUntil, makeBucket } from '../../test/servers/s3-bucket.ts';
 
 /** A server that runs. */
 export interface ObjectServer {
@@ -24,29 +24,35 @@ export interface ObjectPlace {
   readonly secrets: Readonly<Record<string, Secret>>;
   /** Everything in it, past the program and the proxy. */
   fetchAll(): Promise<ReadonlyMap<string, Buffer>>;
+  /** Only where the repository locks its backups: until when the server refuses to delete what has this key; 0 where it does not. */
+  lockedUntil?(key: string): Promise<number>;
 }
 
 /** Small parts: images of a few MiB go in several. */
 const SMALL_PARTS = { upload_part_size_mib: 5, upload_concurrency: 2 };
 
-export const SERVERS: readonly (() => Promise<ObjectServer>)[] = [s3Server, azureServer];
+export const SERVERS: readonly (() => Promise<ObjectServer>)[] = [() => s3Server(false), () => s3Server(true), azureServer];
 
-async function s3Server(): Promise<ObjectServer> {
+const LOCK_SETTINGS = { use_object_lock: true, immutable_config: { type: 's3_object_lock', min_retention_days: 1 } };
+
+async function s3Server(locks: boolean): Promise<ObjectServer> {
   const given = givenS3();
   const server = given ? undefined : await startRgw();
   const address = given ?? server?.address;
   if (!address) throw new Error('there is no S3 server');
   return {
-    name: 'S3',
+    name: locks ? 'S3 with Object Lock' : 'S3',
     upstream: address.endpoint,
     errors: S3_ERRORS,
     makePlace: async (endpoint) => {
-      const bucket = await makeBucket(address);
+      const bucket = await makeBucket(address, locks);
+      const settings = { bucket, endpoint, access_key_id: address.accessKeyId, path_style: true, ...SMALL_PARTS };
       return {
         type: 's3',
-        settings: { bucket, endpoint, access_key_id: address.accessKeyId, path_style: true, ...SMALL_PARTS },
+        settings: locks ? { ...settings, ...LOCK_SETTINGS } : settings,
         secrets: { secret_access_key: new Secret(address.secretAccessKey) },
         fetchAll: () => download(address, bucket),
+        ...(locks && { lockedUntil: (key) => lockedUntil(address, bucket, key) }),
       };
     },
     stop: async () => server?.stop(),

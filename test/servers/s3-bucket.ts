@@ -1,7 +1,7 @@
 // Buckets on the test server, made and looked at with the vendor's own client: the judge of what our store leaves there.
 
 import { randomBytes } from 'node:crypto';
-import { CreateBucketCommand, GetObjectCommand, ListObjectsV2Command, S3Client } from '@aws-sdk/client-s3';
+import { CreateBucketCommand, GetObjectCommand, GetObjectRetentionCommand, ListObjectsV2Command, S3Client } from '@aws-sdk/client-s3';
 import { Secret } from '../../src/plumbing/secret.ts';
 import type { S3Address } from './rgw.ts';
 
@@ -35,4 +35,18 @@ export async function download(address: S3Address, bucket: string, prefix = ''):
   }
   client.destroy();
   return found;
+}
+
+/** Milliseconds since 1970; 0 where the object's newest version is not locked. */
+export async function lockedUntil(address: S3Address, Bucket: string, Key: string): Promise<number> {
+  const client = vendorClient(address);
+  try {
+    const { Retention } = await client.send(new GetObjectRetentionCommand({ Bucket, Key }));
+    return Retention?.RetainUntilDate?.getTime() ?? 0;
+  } catch (error) {
+    if (error instanceof Error && error.name === 'NoSuchObjectLockConfiguration') return 0;
+    throw error;
+  } finally {
+    client.destroy();
+  }
 }
