@@ -7,6 +7,8 @@ export interface DiskReader {
   readonly size: number;
   /** What errors call it. */
   readonly name: string;
+  /** As of a ByteSource: the buffer of `read` may be shared memory, and nothing writes into it any more when a read has ended, either way. */
+  readonly intoShared?: boolean;
   /**
    * The extents of `range` in ascending order, without gaps or overlaps, cut to the range.
    * Reads metadata only. Throws what the format throws on damaged metadata.

@@ -1,9 +1,13 @@
-// What comes out of a socket, in pieces of the length that is asked for: each byte is copied once, to where it belongs.
+// What comes out of a socket, in pieces of the length that is asked for: each byte is copied at most once, to where it belongs.
 // Whoever asks for nothing hears nothing: the socket is paused then, and the other side has to wait.
 
 import type { Duplex } from 'node:stream';
+import { DirectSocket, type Receiver } from './direct-socket.ts';
 
-export class ByteFeed {
+/** What is longer is read to where it belongs in the first place, where the socket can do that. */
+const DIRECT_BYTES = 4096;
+
+export class ByteFeed implements Receiver {
   readonly #socket: Duplex;
   #into: Uint8Array | undefined;
   #wanted = 0;
@@ -16,12 +20,27 @@ export class ByteFeed {
   #starved: (() => void) | undefined;
   readonly #fail: (error: unknown) => void;
   readonly #onData = (chunk: Buffer): void => this.#push(chunk);
+  /** For what is short: used again and again. */
+  #scratch: Buffer | undefined;
 
   /** `fail` hears what a `then` throws: a breach of the protocol, say. Nothing is handed out afterwards. */
   constructor(socket: Duplex, fail: (error: unknown) => void) {
     this.#socket = socket;
     this.#fail = fail;
-    socket.on('data', this.#onData);
+    if (socket instanceof DirectSocket) socket.receiver = this;
+    else socket.on('data', this.#onData);
+  }
+
+  /** Where the next bytes go; see Receiver. */
+  room(): Uint8Array {
+    if (this.#into && this.#wanted - this.#done >= DIRECT_BYTES) return this.#into.subarray(this.#done, this.#wanted);
+    this.#scratch ??= Buffer.allocUnsafeSlow(DIRECT_BYTES);
+    return this.#scratch;
+  }
+
+  /** See Receiver. */
+  took(count: number, room: Uint8Array): void {
+    this.#push(Buffer.from(room.buffer, room.byteOffset, count));
   }
 
   /** Calls `then` once `into` is full. Only one piece is asked for at a time; `then` may ask for the next. */
@@ -40,12 +59,16 @@ export class ByteFeed {
     if (this.#isWaiting()) starved();
   }
 
-  /** Stops listening, for good; answers what came in and was not asked for. Nothing is written to any buffer afterwards. */
+  /**
+   * Stops listening, for good; answers what came in and was not asked for. Nothing is written to any buffer afterwards, if a socket
+   * that was asked for a piece of it is destroyed in the same breath.
+   */
   detach(): Buffer {
     this.#detached = true;
     this.#then = undefined;
     this.#into = undefined;
-    this.#socket.off('data', this.#onData);
+    if (!(this.#socket instanceof DirectSocket)) this.#socket.off('data', this.#onData);
+    else if (this.#socket.receiver === this) this.#socket.receiver = undefined;
     const rest = this.#rest;
     this.#rest = undefined;
     return rest ?? Buffer.alloc(0);
@@ -77,7 +100,7 @@ export class ByteFeed {
     try {
       for (let then = this.#then; then; then = this.#then) {
         const count = Math.min(chunk.length - at, this.#wanted - this.#done);
-        if (count > 0 && this.#into) chunk.copy(this.#into, this.#done, at, at + count);
+        if (this.#into && !isPlaced(chunk, this.#into, this.#done)) chunk.copy(this.#into, this.#done, at, at + count);
         at += count;
         this.#done += count;
         if (this.#done < this.#wanted) {
@@ -99,7 +122,13 @@ export class ByteFeed {
 
   #keep(chunk: Buffer, at: number): void {
     if (this.#detached || this.#then || at >= chunk.length) return;
-    this.#rest = this.#rest ? Buffer.concat([this.#rest, chunk.subarray(at)]) : chunk.subarray(at);
+    const more = this.#socket instanceof DirectSocket ? Buffer.from(chunk.subarray(at)) : chunk.subarray(at); // its memory is used again
+    this.#rest = this.#rest ? Buffer.concat([this.#rest, more]) : more;
     this.#socket.pause();
   }
+}
+
+/** Was the chunk read to where it belongs? */
+function isPlaced(chunk: Buffer, into: Uint8Array, done: number): boolean {
+  return chunk.buffer === into.buffer && chunk.byteOffset === into.byteOffset + done;
 }

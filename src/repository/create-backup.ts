@@ -183,7 +183,7 @@ async function transfer(context: RepositoryContext, parts: TransferParts): Promi
     expected,
     digests: true,
     output: { kind: 'image', sink: image, compression: request.compression, level: COMPRESSION_LEVEL },
-    readDisk: (buffer, offset) => reader.read(buffer, offset),
+    disk: reader,
     sources,
     consume: async (result, settledBelow) => {
       await recorder.consume(result);

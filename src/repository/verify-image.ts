@@ -133,7 +133,7 @@ async function checkClusters(plan: UnitPlan, sidecar: Sidecar, check: ClusterChe
     expected: 'report',
     digests: true,
     output: { kind: 'none' },
-    readDisk: (buffer, offset) => reader.read(buffer, offset),
+    disk: reader,
     sources,
     consume: (result) => {
       addDamage(damage, result, sidecar);

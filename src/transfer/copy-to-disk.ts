@@ -52,7 +52,7 @@ export async function copyToDisk(reader: DiskReader, writer: DiskWriter, options
       expected,
       digests: options.view !== undefined,
       output: { kind: 'disk', writer },
-      readDisk: (buffer, offset) => reader.read(buffer, offset),
+      disk: reader,
       sources,
       consume: async (result) => {
         await settle(result.offset, result.offset + result.length);

@@ -48,7 +48,7 @@ export async function copyToImage(reader: DiskReader, options: ImageCopyOptions)
       expected,
       digests: options.view !== undefined,
       output: { kind: 'image', sink, compression: options.compression, level: COMPRESSION_LEVEL },
-      readDisk: (buffer, offset) => reader.read(buffer, offset),
+      disk: reader,
       sources,
       consume: async (result, settledBelow) => {
         addClusters(tables, result, clusterSize);

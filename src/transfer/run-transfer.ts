@@ -1,6 +1,7 @@
 // Runs a plan: hands units to worker threads, takes their results back in the order of the disk, stops at the first error.
 // It knows no formats and decides nothing; memory is bounded by the window below, whatever the size of the disk.
 
+import type { DiskReader } from '../disk/disk-reader.ts';
 import type { DiskWriter } from '../disk/disk-writer.ts';
 import type { Compression } from '../disk/extent.ts';
 import type { ByteSink } from '../plumbing/byte-sink.ts';
@@ -33,8 +34,8 @@ export interface TransferOptions {
   readonly expected: ExpectedUse;
   readonly digests: boolean;
   readonly output: TransferOutput;
-  /** Reads pieces whose source is -1. */
-  readonly readDisk: (buffer: Uint8Array, offset: number) => Promise<void>;
+  /** Pieces whose source is -1 are read from it. */
+  readonly disk: Pick<DiskReader, 'read' | 'intoShared'>;
   /** The byte sources that units name by index. */
   readonly sources: { at(index: number): ByteSource | undefined };
   /**
@@ -138,7 +139,7 @@ class TransferRun {
       changed: () => this.#wake?.(),
       explain: options.explain,
       sourceAt: (index) => options.sources.at(index),
-      readsIntoShared: (source) => options.sources.at(source)?.intoShared ?? false,
+      readsIntoShared: (source) => (source < 0 ? options.disk : options.sources.at(source))?.intoShared ?? false,
       read: (source, buffer, offset) => this.#read(source, buffer, offset),
       append: async (buffer) => {
         const offset = await appendTo(options.output, buffer);
@@ -150,7 +151,7 @@ class TransferRun {
   }
 
   #read(source: number, buffer: Uint8Array, offset: number): Promise<void> {
-    if (source < 0) return this.#options.readDisk(buffer, offset);
+    if (source < 0) return this.#options.disk.read(buffer, offset);
     const opened = this.#options.sources.at(source);
     if (!opened) throw new ChainkeepError('INTERNAL', `internal error: no byte source ${source}`);
     return opened.read(buffer, offset);

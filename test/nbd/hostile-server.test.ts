@@ -6,6 +6,7 @@ import { type NbdReader, openNbdReader } from '../../src/nbd/client/nbd-reader.t
 import { BASE_ALLOCATION } from '../../src/nbd/protocol/meta-context.ts';
 import { OPTION } from '../../src/nbd/protocol/option.ts';
 import { encodeOptionReply, REPLY } from '../../src/nbd/protocol/option-reply.ts';
+import { SIMPLE_REPLY_LENGTH, writeSimpleReply } from '../../src/nbd/protocol/reply.ts';
 import { encodeStatus } from '../../src/nbd/server/reply-writer.ts';
 import { HANDSHAKE_LIES, type Lie, TRANSMISSION_LIES } from './lies.ts';
 import { peerFolder } from './nbd-peers.ts';
@@ -91,3 +92,39 @@ it('tells no flags of a context that it cannot tell as a number', async () => {
 it('is lied to in well over sixty ways', () => {
   expect(HANDSHAKE_LIES.length + TRANSMISSION_LIES.length).toBeGreaterThan(100);
 });
+
+// A long answer is read straight into the reader's buffer; whoever gave up on it may use that for something else by then.
+it.each(['is too slow', 'is left'] as const)(
+  'that %s in the middle of an answer writes nothing into the buffer afterwards',
+  async (why) => {
+    const LENGTH = 1 << 16;
+    const given = Promise.withResolvers<void>();
+    const begun = Promise.withResolvers<void>();
+    const script = async (peer: ScriptedPeer): Promise<void> => {
+      await peer.enter({ style: 'simple' });
+      const head = Buffer.alloc(SIMPLE_REPLY_LENGTH);
+      writeSimpleReply(head, { error: 0, cookie: (await peer.request()).cookie });
+      peer.send(head, Buffer.alloc(LENGTH / 2, 0xaa));
+      begun.resolve();
+      await given.promise;
+      peer.send(Buffer.alloc(LENGTH / 2, 0xbb));
+    };
+    const server = await openScriptedServer(scratch(`${number++}`), script, true);
+    const reader = await openNbdReader(server.address, OPTIONS);
+    const buffer = Buffer.alloc(LENGTH);
+    const outcome = reader.read(buffer, 0).catch((error: unknown) => error);
+    await begun.promise;
+    if (why === 'is left') {
+      while (buffer[LENGTH / 2 - 1] !== 0xaa) await new Promise((resolve) => setTimeout(resolve, 5));
+      await reader.close();
+    }
+    expect(await outcome).toMatchObject({ code: why === 'is left' ? 'CANCELLED' : 'CONNECTION_FAILED' });
+    expect(buffer[LENGTH / 2 - 1]).toBe(0xaa); // the half that came was there already
+    buffer.fill(0x11);
+    given.resolve();
+    await new Promise((resolve) => setTimeout(resolve, 200));
+    expect(buffer.equals(Buffer.alloc(LENGTH, 0x11))).toBe(true);
+    await reader.close();
+    await server.close();
+  },
+);

@@ -147,11 +147,13 @@ describe('a transfer into an image', () => {
       clusterSize,
       threads: 2,
       output: { kind: 'image', sink: target.sink, compression: 'zstd', level: 1 },
-      readDisk: async (buffer, offset) => {
-        served++;
-        if (served >= 2000) release?.();
-        if (offset === 4 * MIB) await Promise.race([released, delay(10_000)]);
-        buffer.set(text);
+      disk: {
+        read: async (buffer, offset) => {
+          served++;
+          if (served >= 2000) release?.();
+          if (offset === 4 * MIB) await Promise.race([released, delay(10_000)]);
+          buffer.set(text);
+        },
       },
     });
     expect(results.length).toBe(count);

@@ -37,8 +37,10 @@ export async function run(
     expected: 'ignore',
     digests: true,
     output: { kind: 'none' },
-    readDisk: async () => {
-      throw new Error('nobody said how to read the disk');
+    disk: {
+      read: async () => {
+        throw new Error('nobody said how to read the disk');
+      },
     },
     sources: { at: () => undefined },
     explain: (failure) => new ReportedFailure(failure),

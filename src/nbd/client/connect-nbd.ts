@@ -60,7 +60,7 @@ export async function withNegotiation<Answer>(
   const timer = setTimeout(() => late.abort(tooLate(shown, within)), within);
   const sockets: { destroy(): unknown }[] = [];
   try {
-    const socket = await dial(address.place, late.signal);
+    const socket = await dial(address.place, tls === undefined, late.signal);
     sockets.push(socket);
     const negotiation = new Negotiation(socket, shown);
     await negotiation.begin(tls, options.headers ?? 'extended');

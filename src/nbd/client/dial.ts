@@ -1,20 +1,22 @@
 // Opens a socket to a server, and puts TLS around it once both sides have agreed on it.
 // Never falls back to less than what was asked for.
 
-import { connect, isIP, type Socket } from 'node:net';
+import { isIP, Socket } from 'node:net';
 import type { Duplex } from 'node:stream';
 import { type ConnectionOptions, connect as connectTls } from 'node:tls';
 import { ChainkeepError, systemCode } from '../../plumbing/errors.ts';
+import { DirectSocket } from '../direct-socket.ts';
 import { KEEP_ALIVE } from '../keep-alive.ts';
 import { PSK_CIPHERS, pskBytes } from '../psk.ts';
 import type { NbdPlace } from './address.ts';
 import type { TlsCredentials } from './tls-credentials.ts';
 
-/** Rejects with CONNECTION_FAILED; when `signal` fires the socket is gone, also later on. */
-export function dial(place: NbdPlace, signal: AbortSignal): Promise<Socket> {
+/** Rejects with CONNECTION_FAILED; when `signal` fires the socket is gone, also later on. `plain`: TLS will not be put around it. */
+export function dial(place: NbdPlace, plain: boolean, signal: AbortSignal): Promise<Socket> {
   return new Promise((resolve, reject) => {
-    const socket =
-      place.kind === 'tcp' ? connect({ host: place.host, port: place.port, noDelay: true, ...KEEP_ALIVE }) : connect({ path: place.path });
+    const options = place.kind === 'tcp' ? { noDelay: true, ...KEEP_ALIVE } : {};
+    const socket = plain ? new DirectSocket(options) : new Socket(options);
+    socket.connect(place.kind === 'tcp' ? { host: place.host, port: place.port } : { path: place.path });
     const onAbort = (): void => {
       socket.destroy();
       reject(signal.reason);

@@ -196,12 +196,11 @@ export class NbdConnection {
     if (this.#ended) return;
     this.#ended = { error };
     this.#stopWatching();
-    // From here on nothing is written to any buffer that was given to a request.
-    this.#feed.detach();
-    // Where we have said goodbye, the server may still hear it.
-    if (!this.#socket.writableEnded) this.#socket.destroy();
     const waiting = [...this.#inFlight.values()];
     this.#inFlight.clear();
+    // From here on nothing is written to any buffer that was given to a request. Where we have said goodbye, the server may still hear it.
+    this.#feed.detach();
+    if (waiting.length > 0 || !this.#socket.writableEnded) this.#socket.destroy();
     for (const { reject } of waiting) reject(error);
   }
 }

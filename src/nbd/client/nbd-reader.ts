@@ -44,6 +44,8 @@ export async function openNbdReader(address: string, options: NbdReaderOptions =
 
 class ExportReader implements NbdReader {
   readonly name: string;
+  /** All requests of a read have ended when it has. */
+  readonly intoShared = true;
   readonly size: number;
   readonly facts: ExportFacts;
   readonly contexts: readonly string[];
