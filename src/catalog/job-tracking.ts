@@ -51,10 +51,10 @@ export async function updateTrackedJob(catalog: Catalog, id: string, set: Partia
  * Runs `change` while the job is certainly that of `owner`: as one unit, in which nobody else can settle it. Throws JOB_LOST when another process
  * has taken it over, has settled it, or has put another database in this one's place.
  */
-export function changeOwnJob(catalog: Catalog, id: string, owner: Owner, change: (unit: Catalog) => Promise<void>): Promise<void> {
+export function changeOwnJob<T>(catalog: Catalog, id: string, owner: Owner, change: (unit: Catalog) => Promise<T>): Promise<T> {
   return catalog.transaction(async (unit) => {
     if (!isOwn(await holdJob(unit, id), owner)) throw jobLost(id);
-    await change(unit);
+    return change(unit);
   });
 }
 

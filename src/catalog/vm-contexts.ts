@@ -44,10 +44,12 @@ export function findOrMakeVmContext(catalog: Catalog, context: NewVmContext): Pr
   });
 }
 
-/** Takes a VM back that never had a backup, not even one that failed. */
-export async function removeUnusedVmContext(catalog: Catalog, contextId: string): Promise<void> {
+/** Takes a VM back that never had a backup, not even one that failed, and that no other job but `jobId` is about at this moment. */
+export async function removeUnusedVmContext(catalog: Catalog, contextId: string, jobId: string): Promise<void> {
   const unused = sql`not exists (select 1 from backup_jobs where vm_context_id = ${contextId})`;
-  await remove(catalog, VM_CONTEXTS, sql`context_id = ${contextId} and ${unused}`);
+  const unwanted = sql`not exists (
+    select 1 from job_tracking where context_id = ${contextId} and status in ('pending', 'running') and id <> ${jobId})`;
+  await catalog.transaction((unit) => remove(unit, VM_CONTEXTS, sql`context_id = ${contextId} and ${unused} and ${unwanted}`));
 }
 
 /** An id, or a name that fits one VM; undefined when nothing fits. Throws VM_AMBIGUOUS with the ids when a name fits several. */

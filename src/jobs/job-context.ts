@@ -35,7 +35,7 @@ interface OpenJobContext {
   readonly metadata: () => Readonly<Record<string, unknown>>;
   readonly isLeftUnended: () => boolean;
   /** One durable change of what the job log says of this job, after the lines before it. */
-  readonly change: (work: (unit: Catalog) => Promise<void>) => Promise<void>;
+  readonly change: <T>(work: (unit: Catalog) => Promise<T>) => Promise<T>;
   /** Waits for what is still being written. */
   readonly close: () => Promise<void>;
 }
@@ -62,7 +62,12 @@ export function openJobContext(job: RunningJob): OpenJobContext {
     step: openSteps(job, currentStep, change),
     child: job.runChild,
     progress: progress.report,
-    setContextId: (contextId) => change((unit) => updateTrackedJob(unit, jobId, { context_id: contextId })),
+    setContext: (find) =>
+      change(async (unit) => {
+        const found = await find(unit);
+        await updateTrackedJob(unit, jobId, { context_id: found.context_id });
+        return found;
+      }),
     setMetadata: async (values) => {
       metadata = { ...metadata, ...values };
       await change((unit) => updateTrackedJob(unit, jobId, { metadata }));
@@ -86,7 +91,7 @@ function openChanges({ catalog, jobId, owner, events, onLost }: RunningJob): Ope
   return async (work) => {
     await events.flush();
     try {
-      await changeOwnJob(catalog, jobId, owner, work);
+      return await changeOwnJob(catalog, jobId, owner, work);
     } catch (error) {
       if (isChainkeepError(error, 'JOB_LOST')) onLost(error);
       throw error;

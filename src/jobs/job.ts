@@ -1,6 +1,7 @@
 // What a job is given, and what is said of it.
 // It must not know how jobs are stored or run.
 
+import type { Catalog } from '../catalog/catalog.ts';
 import type { Logger } from '../plumbing/logger.ts';
 
 export interface JobSpec {
@@ -29,8 +30,8 @@ export interface JobContext {
   ): Promise<{ readonly jobId: string; readonly result: T }>;
   /** `total` is 0 until it is known. Cheap: may be called for every cluster. */
   progress(phase: string, done: number, total: number): void;
-  /** The VM the job is about, where that was not known when it began; durable when it resolves. */
-  setContextId(contextId: string): Promise<void>;
+  /** The VM the job is about, where that was not known when it began: found or made, and entered, as one unit. Durable when it resolves. */
+  setContext<Context extends { readonly context_id: string }>(find: (unit: Catalog) => Promise<Context>): Promise<Context>;
   /** Adds to the metadata of the job; durable when it resolves. */
   setMetadata(values: Readonly<Record<string, unknown>>): Promise<void>;
   /** An error ends the job no more: what it has begun is between two sides, and whoever settles dead jobs (recover.ts) finishes or undoes it. */

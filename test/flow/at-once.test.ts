@@ -4,6 +4,7 @@ import { writeFileSync } from 'node:fs';
 import { describe, expect, it } from 'vitest';
 import type { BackupOutcome, VmView } from '../../src/app-interface.ts';
 import type { Run } from '../cli/run-chainkeep.ts';
+import { heldDisk } from './held-disk.ts';
 import { noise, refusal, scratchHome } from './scratch-home.ts';
 
 const MIB = 1 << 20;
@@ -17,9 +18,9 @@ describe('the same disk twice at once', () => {
     writeFileSync(disk, noise(40 * MIB, 1));
     writeFileSync(other, noise(MIB, 2));
     const first = await user.backup(disk, 'vm');
-    const run = user.startWithFault(SLOW, disk, 'backup', disk, '--vm', 'vm', '--type', 'full', '--json');
+    const { address, letGo } = await heldDisk(user, noise(40 * MIB, 1));
+    const run = user.start('backup', address, '--vm', 'vm', '--type', 'full', '--json');
     await user.appears('**/*.qcow2.tmp-*');
-    run.kill('SIGSTOP');
     const [busy] = await user.jobs('--status', 'running');
     const refused = await user.refused('BACKUP_IN_PROGRESS', 'backup', disk, '--vm', 'vm');
     expect(refused.error).toContain(String(busy?.job_id));
@@ -32,7 +33,7 @@ describe('the same disk twice at once', () => {
     expect(await user.backup(other, 'vm', '--disk', '1')).toMatchObject({ backup_type: 'full' });
     expect(await user.list('--status', 'running')).toMatchObject([{ vm_name: 'vm', disk_id: 0 }]);
     expect((await user.list('--status', 'failed')).length).toBe(0);
-    run.kill('SIGCONT');
+    letGo();
     const ended = await run.ended;
     expect(ended.code, ended.stderr).toBe(0);
     const outcome: BackupOutcome = JSON.parse(ended.stdout);

@@ -7,6 +7,7 @@ import { describe, expect, it } from 'vitest';
 import type { JobDetails, RestoredJobs } from '../../src/app-interface.ts';
 import { rawSql } from '../catalog/scratch-catalog.ts';
 import { backupIds, MIB, openHome, problems } from './database-parts.ts';
+import { heldDisk } from './held-disk.ts';
 import { noise, scratchHome } from './scratch-home.ts';
 
 describe('database restore', () => {
@@ -32,11 +33,12 @@ describe('database restore', () => {
   });
 
   it('settles by the repository what the copy calls running', async () => {
-    const { user, disk } = await openHome();
-    writeFileSync(disk, noise(4 * MIB, 3));
-    const running = user.startWithFault('pread64:delay_enter=200000', disk, 'backup', disk, '--vm', 'vm', '--json');
+    const { user } = await openHome();
+    const { address, letGo } = await heldDisk(user, noise(4 * MIB, 3));
+    const running = user.start('backup', address, '--vm', 'vm', '--json');
     await user.appears('**/*.qcow2.tmp-*');
     await user.json('database', 'backup', 'copy.db');
+    letGo();
     const { backup_id: id, job_id } = JSON.parse((await running.ended).stdout);
     const { settled } = await user.json<RestoredJobs>('database', 'restore', 'copy.db');
     expect(settled).toEqual([{ job_id, status: 'completed', message: 'recovered' }]);
@@ -46,15 +48,16 @@ describe('database restore', () => {
   });
 
   it('is refused while somebody uses the database, and says who', async () => {
-    const { user, disk } = await openHome();
+    const { user } = await openHome();
     await user.json('database', 'backup', 'copy.db');
-    writeFileSync(disk, noise(4 * MIB, 3));
-    const running = user.startWithFault('pread64:delay_enter=400000', disk, 'backup', disk, '--vm', 'vm', '--json');
+    const { address, letGo } = await heldDisk(user, noise(4 * MIB, 3));
+    const running = user.start('backup', address, '--vm', 'vm', '--json');
     await user.appears('**/*.qcow2.tmp-*');
     const [job] = await user.jobs('--status', 'running');
     const follower = user.start('jobs', 'log', String(job?.job_id), '--follow');
     const refused = await user.refused('CATALOG_IN_USE', 'database', 'restore', 'copy.db');
     expect(refused.error).toContain(`job ${job?.job_id}`);
+    letGo();
     expect((await running.ended).code).toBe(0);
     await follower.ended;
     expect(await user.json('database', 'restore', 'copy.db')).toMatchObject({ success: true });

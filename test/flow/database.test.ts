@@ -5,6 +5,7 @@ import Sqlite from 'better-sqlite3';
 import { describe, expect, it } from 'vitest';
 import { rawSql } from '../catalog/scratch-catalog.ts';
 import { MIB, openHome, problems } from './database-parts.ts';
+import { heldDisk } from './held-disk.ts';
 import { noise } from './scratch-home.ts';
 
 describe('database check of the embedded database', () => {
@@ -30,9 +31,9 @@ describe('database check of the embedded database', () => {
 
 describe('database backup', () => {
   it('is a whole private copy, also while a backup runs; it never replaces a file', async () => {
-    const { user, disk, database } = await openHome();
-    writeFileSync(disk, noise(4 * MIB, 3));
-    const running = user.startWithFault('pread64:delay_enter=200000', disk, 'backup', disk, '--vm', 'vm', '--json');
+    const { user, database } = await openHome();
+    const { address, letGo } = await heldDisk(user, noise(4 * MIB, 3));
+    const running = user.start('backup', address, '--vm', 'vm', '--json');
     await user.appears('**/*.qcow2.tmp-*');
     const copy = user.path('copy.db');
     const answer = await user.json<{ size_bytes: number }>('database', 'backup', 'copy.db');
@@ -49,6 +50,7 @@ describe('database backup', () => {
     await user.refused('TARGET_EXISTS', 'database', 'backup', 'copy.db');
     expect(readFileSync(copy).equals(before)).toBe(true);
     await user.refused('TARGET_INVALID', 'database', 'backup', 'nowhere/copy.db');
+    letGo();
     expect((await running.ended).code).toBe(0);
     expect(readdirSync(user.folder).filter((name) => name.startsWith('copy.db'))).toEqual(['copy.db']);
     expect(existsSync(database)).toBe(true);

@@ -12,6 +12,7 @@ import { diskFolder } from '../../src/repository/layout.ts';
 import { encodeSealed } from '../../src/repository/sealed-json.ts';
 import { encodeSidecar } from '../../src/repository/sidecar.ts';
 import { sidecarOf } from '../repository/made-up-sidecar.ts';
+import { heldDisk } from './held-disk.ts';
 import { noise, refusal, type ScratchHome, scratchHome } from './scratch-home.ts';
 
 const TABLES = { backup_jobs: 'id', backup_chains: 'id', vm_replication_contexts: 'context_id', holds: 'id' } as const;
@@ -101,13 +102,13 @@ it('a backup that runs is left alone, and ends well', async () => {
   const disk = user.path('disk.img');
   writeFileSync(disk, noise(16 * MIB, 1));
   await user.backup(disk, 'web');
-  const run = user.startWithFault('pread64:delay_enter=20000', disk, 'backup', disk, '--vm', 'web', '--type', 'full', '--json');
+  const { address, letGo } = await heldDisk(user, noise(16 * MIB, 2));
+  const run = user.start('backup', address, '--vm', 'web', '--type', 'full', '--json');
   await user.appears('**/*.qcow2.tmp-*');
-  run.kill('SIGSTOP');
   const before = dump(user);
   expect(await rescan(user)).toMatchObject({ found: 1, added: 0, changed: 0, missing: 0, in_progress: 1 });
   expect(dump(user)).toEqual(before);
-  run.kill('SIGCONT');
+  letGo();
   expect((await run.ended).code).toBe(0);
   expect(await rescan(user)).toMatchObject({ found: 2, added: 0, changed: 0, in_progress: 0 });
   await user.verifyAll('r');

@@ -63,7 +63,7 @@ export async function backup(
     const disks = await job.step('open the sources', () => openDisks(input, (notice) => job.logger.log('warn', notice), job.signal));
     try {
       const row = choice.row ?? (await job.step('make the repository', choice.make));
-      return await withVm(environment, input.vm, (context) => runRestorePoint({ environment, row, input, context }, disks, job));
+      return await withVm(environment, input.vm, job, (context) => runRestorePoint({ environment, row, input, context }, disks, job));
     } finally {
       await closeDisks(disks);
     }
@@ -91,14 +91,14 @@ export async function closeDisks(disks: readonly Disk[]): Promise<void> {
   await Promise.all(disks.map((disk) => disk.source.reader.close()));
 }
 
-/** A VM that this run made goes again when nothing was begun for it: a wrong option must not leave a name behind. */
-async function withVm<T>(environment: JobEnvironment, name: string, use: (context: VmContext) => Promise<T>): Promise<T> {
+/** A VM that this run made goes again when nothing was begun for it, by whatever job: a wrong option must not leave a name behind. */
+async function withVm<T>(environment: JobEnvironment, name: string, job: JobContext, use: (context: VmContext) => Promise<T>): Promise<T> {
   const made = newVm(environment, name);
-  const context = await findOrMakeVmContext(environment.catalog, made);
+  const context = await job.setContext((unit) => findOrMakeVmContext(unit, made));
   try {
     return await use(context);
   } catch (error) {
-    if (context.context_id === made.context_id) await removeUnusedVmContext(environment.catalog, made.context_id);
+    if (context.context_id === made.context_id) await removeUnusedVmContext(environment.catalog, made.context_id, job.jobId);
     throw error;
   }
 }
@@ -106,7 +106,6 @@ async function withVm<T>(environment: JobEnvironment, name: string, use: (contex
 async function runRestorePoint(begun: Omit<Run, 'restorePointId'>, disks: readonly Disk[], job: JobContext): Promise<BackupOutcome[]> {
   const { row, context } = begun;
   const restorePointId = newId(begun.environment.clock);
-  await job.setContextId(context.context_id);
   await job.setMetadata({ repository_id: row.id, vm_context_id: context.context_id, restore_point_id: restorePointId });
   return runDisks({ ...begun, restorePointId }, disks, job);
 }
