@@ -79,8 +79,17 @@ function openDescriptor(path: string): number {
   }
 }
 
+/** What the system says of an open file or device. Throws SOURCE_UNREADABLE. */
+export function statDescriptor(path: string, fd: number): Stats {
+  try {
+    return fstatSync(fd);
+  } catch (error) {
+    throw unreadable(path, error, {});
+  }
+}
+
 function measure(path: string, fd: number): number {
-  const stat = fstatSync(fd);
+  const stat = statDescriptor(path, fd);
   if (stat.isFile()) return stat.size;
   if (stat.isBlockDevice()) return measureDevice(path, fd);
   throw notADisk(path, kindOf(stat));
@@ -134,7 +143,8 @@ const WORDS: Readonly<Record<string, string>> = {
   ELOOP: 'its links lead in a circle',
 };
 
-function unreadable(path: string, cause: unknown, context: { offset?: number; length?: number }): ChainkeepError {
+/** SOURCE_UNREADABLE with the words for a system error. */
+export function unreadable(path: string, cause: unknown, context: { offset?: number; length?: number }): ChainkeepError {
   const why = systemCode(cause) ?? 'unknown error';
   const words = WORDS[why];
   const where = context.offset === undefined ? '' : ` at ${context.offset}`;

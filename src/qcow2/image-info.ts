@@ -1,10 +1,10 @@
 // What an image says about itself, as `qemu-img info --output=json` prints it.
 // It reads the header and two small tables, and opens nothing the image names.
 
-import { fstatSync } from 'node:fs';
 import { dirname, isAbsolute, join } from 'node:path';
 import type { ByteSource } from '../plumbing/byte-source.ts';
 import { isChainkeepError } from '../plumbing/errors.ts';
+import { statDescriptor } from '../plumbing/file-source.ts';
 import { type BitmapDirectory, readBitmaps } from './bitmaps.ts';
 import type { Qcow2Header } from './header.ts';
 import { withImageName } from './invalid-image.ts';
@@ -75,7 +75,7 @@ export async function readImageInfo(source: ByteSource, limits: Partial<Qcow2Lim
       filename: source.name,
       format: 'qcow2',
       'virtual-size': header.size,
-      ...(source.fd === undefined ? {} : { 'actual-size': fstatSync(source.fd).blocks * BLOCK }),
+      ...(source.fd === undefined ? {} : { 'actual-size': statDescriptor(source.name, source.fd).blocks * BLOCK }),
       'cluster-size': header.clusterSize,
       ...describeBacking(header, source.name),
       ...(snapshots.length > 0 && { snapshots: snapshots.map(describeSnapshot) }),

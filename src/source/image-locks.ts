@@ -1,7 +1,8 @@
 // Does a running VM have this image open for writing? QEMU says so with a lock on byte 101 of the file; the kernel lists all locks.
 
-import { closeSync, constants, fstatSync, openSync, readFileSync } from 'node:fs';
+import { closeSync, constants, openSync, readFileSync } from 'node:fs';
 import { systemCode } from '../plumbing/errors.ts';
+import { statDescriptor } from '../plumbing/file-source.ts';
 
 // QEMU's block/file-posix.c: the permission WRITE is held as a lock on byte 100 + 1.
 const WRITE_PERMISSION_BYTE = 101;
@@ -33,7 +34,7 @@ function identify(path: string): FileIdentity | undefined {
     throw error;
   }
   try {
-    const stat = fstatSync(fd);
+    const stat = statDescriptor(path, fd);
     return stat.isFile() || stat.isBlockDevice() ? { inode: stat.ino, device: deviceOf(fd) } : undefined;
   } finally {
     closeSync(fd);

@@ -1,12 +1,12 @@
 // Opens what is backed up as a disk: a file, a block device, an image, an NBD export. The format is what was said, never guessed.
 
-import { fstatSync, statSync } from 'node:fs';
+import { type BigIntStats, statSync } from 'node:fs';
 import type { DiskReader } from '../disk/disk-reader.ts';
 import { overlay } from '../disk/overlay.ts';
 import { openRawReader } from '../disk/raw-file-reader.ts';
 import { isNbdAddress } from '../nbd/client/address.ts';
 import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
-import { openFileSource } from '../plumbing/file-source.ts';
+import { openFileSource, statDescriptor, unreadable } from '../plumbing/file-source.ts';
 import { openImageFile } from '../qcow2/open-image-file.ts';
 import { findWriter } from './image-locks.ts';
 import { openNbdSource } from './nbd-source.ts';
@@ -52,7 +52,7 @@ const QCOW2_MAGIC = 0x514649fb;
 async function openRawSource(path: string): Promise<OpenedSource> {
   const source = await openFileSource(path);
   const { fd = -1, size } = source;
-  const device = fstatSync(fd).isBlockDevice();
+  const device = statDescriptor(path, fd).isBlockDevice();
   const notices: string[] = [];
   if (size >= 4) {
     const first = Buffer.alloc(4);
@@ -68,7 +68,7 @@ async function openRawSource(path: string): Promise<OpenedSource> {
     kind: device ? 'device' : 'file',
     notices,
     checkUnchanged: async () => {
-      const now = device ? await deviceSizeNow(path) : fstatSync(fd).size;
+      const now = device ? await deviceSizeNow(path) : statDescriptor(path, fd).size;
       if (now !== size) throw changed(path, size, now);
     },
   };
@@ -120,7 +120,12 @@ interface Stamp {
 
 /** Of a file that is gone meanwhile: no bytes, never written. */
 function stampOf(path: string): Stamp {
-  const stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+  let stat: BigIntStats | undefined;
+  try {
+    stat = statSync(path, { bigint: true, throwIfNoEntry: false });
+  } catch (error) {
+    throw unreadable(path, error, {});
+  }
   return { size: Number(stat?.size ?? 0n), written: stat?.mtimeNs ?? 0n };
 }
 
