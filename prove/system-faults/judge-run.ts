@@ -33,7 +33,7 @@ export async function judgeRun(story: Story, action: Action, said: Said): Promis
   const succeeded = said.ended.code === 0;
   const faults = [...judgeWords(said), ...judgeClaim(said), ...judgeTarget(story, action, succeeded)];
   const id = succeeded && action.endsWith('backup') ? String(JSON.parse(said.ended.stdout).backup_id) : undefined;
-  return [...faults, ...(await judgeHome(story, action, succeeded, id))];
+  return [...faults, ...(await judgeHome(story, action, { succeeded, made: id, told: said.ended.stderr }))];
 }
 
 /** One line of error and one of advice, a code, and no way out but 0 and 1. */
@@ -70,12 +70,20 @@ function judgeTarget({ target, disks, ids: [, second = ''] }: Story, action: Act
   return sameBytes(target, disks.get(second) ?? Buffer.alloc(0)) ? [] : ['a restore ended well with other content'];
 }
 
-async function judgeHome(story: Story, action: Action, succeeded: boolean, made: string | undefined): Promise<readonly string[]> {
+interface Outcome {
+  readonly succeeded: boolean;
+  /** The backup that it answered. */
+  readonly made: string | undefined;
+  /** What it told people. */
+  readonly told: string;
+}
+
+async function judgeHome(story: Story, action: Action, { succeeded, made, told }: Outcome): Promise<readonly string[]> {
   const { user, ids, source, target, disks, next } = story;
   return withApp(user.home, async (app) => {
     const faults: string[] = [];
     const newest = await backUp(app, source, 'auto');
-    faults.push(...(await judgeJobs(app)));
+    faults.push(...(await judgeJobs(app, told)));
     const there = (await completedBackups(app)).map(({ backup_id: id }) => id);
     const due = action === 'first backup' ? [] : action === 'delete' ? ids.slice(0, 2) : ids;
     for (const id of [...due, ...(made === undefined ? [] : [made])]) if (!there.includes(id)) faults.push(`${id} is gone`);

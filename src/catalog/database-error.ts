@@ -22,7 +22,11 @@ const ADVICE: readonly (readonly [string, string])[] = [
   ['SQLITE_READONLY', 'the database file or its folder cannot be written to by this user'],
   ['SQLITE_CANTOPEN', 'check that the folder of the database exists and belongs to this user'],
   ['SQLITE_NOTADB', 'the file is not a Chainkeep database; give another path with --database'],
-  ['SQLITE_CORRUPT', 'the database file is damaged; put it aside and register the repositories again: their backups are in them'],
+  // SQLite says so too where the file is sound and cannot be read.
+  [
+    'SQLITE_CORRUPT',
+    'look whether the disk that holds the database reports errors; a file that is damaged is put aside and the repositories registered again: their backups are in them',
+  ],
   ['SQLITE_IOERR', 'the disk that holds the database is full, or reports errors'],
 ];
 

@@ -4,7 +4,7 @@
 import { Command, CommanderError, Option } from 'commander';
 import { ChainkeepError } from '../plumbing/errors.ts';
 import { programVersion } from '../plumbing/version.ts';
-import { leaveAbandonedWork } from './leave-process.ts';
+import { leaveWhereStuck } from './leave-process.ts';
 import { reportError } from './report-error.ts';
 import { openStandardStreams } from './standard-streams.ts';
 
@@ -43,7 +43,7 @@ export async function buildProgram(): Promise<Command> {
 /** Runs one command line; answers the exit code: 0 done, 1 failed, 2 wrong usage. Never throws. */
 export async function runCommandLine(args: readonly string[]): Promise<number> {
   const code = await runCommand(args);
-  await leaveAbandonedWork(code);
+  await leaveWhereStuck(code);
   return code;
 }
 

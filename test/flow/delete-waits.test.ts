@@ -3,7 +3,8 @@
 import { readFileSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { expect, it } from 'vitest';
-import { noise, refusal, scratchHome } from './scratch-home.ts';
+import { heldDisk } from './held-disk.ts';
+import { noise, refusal, type ScratchHome, scratchHome } from './scratch-home.ts';
 
 it('a backup that is being restored is deleted afterwards', async ({ onTestFinished }) => {
   const user = scratchHome(onTestFinished);
@@ -12,26 +13,37 @@ it('a backup that is being restored is deleted afterwards', async ({ onTestFinis
   const { backup_id: full } = await user.backup(disk, 'vm');
   writeFileSync(disk, noise(1 << 20, 2), { flag: 'r+' });
   const { backup_id: newest } = await user.backup(disk, 'vm');
-  const target = user.path('out.img');
-  const restore = user.startWithFault('pread64:delay_enter=100000', user.image(full), 'restore', newest, target, '--json');
-  await user.appears('.out.img.chainkeep-*');
+  const restored = Buffer.alloc(16 << 20);
+  const target = await heldDisk(user, restored);
+  const restore = user.start('restore', newest, target.address, '--force', '--json');
+  await target.begun;
   const deleted = user.json('delete', newest);
+  await waitsFor(user, 'restore');
+  target.letGo();
   expect((await restore.ended).code).toBe(0);
   await deleted;
-  expect(readFileSync(target).equals(readFileSync(disk))).toBe(true);
+  expect(restored.equals(readFileSync(disk))).toBe(true);
   expect((await user.list()).map((backup) => backup.backup_id)).toEqual([full]);
-  const [job, reader] = await user.jobs();
-  expect(job).toMatchObject({ job_type: 'delete', status: 'completed' });
-  const log = await user.jobLog(String(job?.job_id));
-  expect(log.map((event) => event.message)).toContain(`waiting for job ${reader?.job_id}, which reads the backup`);
+  expect((await user.jobs())[0]).toMatchObject({ job_type: 'delete', status: 'completed' });
 });
+
+/** Resolves when the log of the running delete says that it waits for the job of that type. */
+async function waitsFor(user: ScratchHome, type: string): Promise<void> {
+  for (;;) {
+    const jobs = await user.jobs('--status', 'running');
+    const [job, reader] = ['delete', type].map((name) => jobs.find(({ job_type }) => job_type === name));
+    if (!job) continue;
+    const log = await user.jobLog(job.job_id);
+    if (log.some(({ message }) => message === `waiting for job ${reader?.job_id}, which reads the backup`)) return;
+  }
+}
 
 it('a reader that was killed keeps nothing from being deleted', async ({ onTestFinished }) => {
   const user = scratchHome(onTestFinished);
   const disk = user.path('disk.img');
   writeFileSync(disk, noise(8 << 20, 1));
   const { backup_id: full } = await user.backup(disk, 'vm');
-  const verify = user.startWithFault('pread64:delay_enter=100000', user.image(full), 'verify', full, '--json');
+  const verify = user.startWithFault('pread64:delay_enter=3000000', user.image(full), 'verify', full, '--json');
   for (;;) if ((await user.jobs('--status', 'running')).length > 0) break;
   verify.kill('SIGKILL');
   await verify.ended;
