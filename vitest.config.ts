@@ -39,6 +39,7 @@ export default defineConfig({
     maxWorkers: '100%',
     testTimeout: 120_000,
     hookTimeout: 120_000,
+    globalSetup: ['test/strip-sources.ts'],
     projects: [
       {
         extends: true,

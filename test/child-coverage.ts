@@ -5,8 +5,8 @@ import { relative, resolve } from 'node:path';
 import { expect } from 'vitest';
 
 /**
- * A program that is measured takes three times as long, for code from the compile cache would be measured less exactly. So only those files are
- * measured whose programs run what no other test runs.
+ * A program that is measured takes longer, for code from the compile cache would be measured less exactly. So only those files are measured whose
+ * programs run what no other test runs.
  */
 const ROOMS = /^(cli|control|jobs|launcher|transfer|source|nbd)\//;
 const FLOWS = /^flow\/(main-flow|repository-place|rescan|database[a-z-]*|jobs|recovered|immutability|restore-targets|sources)\./;
@@ -15,4 +15,5 @@ const file = relative(resolve('test'), expect.getState().testPath ?? '');
 if (ROOMS.test(file) || FLOWS.test(file)) {
   process.env.NODE_V8_COVERAGE = resolve('coverage/children');
   process.env.NODE_DISABLE_COMPILE_CACHE = '1';
+  process.env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ''} --import=${resolve('test/strip-once.mjs')}`;
 }
