@@ -5,6 +5,7 @@ import type { DiskReader } from '../disk/disk-reader.ts';
 import type { ByteRange, Extent } from '../disk/extent.ts';
 import type { ByteSource } from '../plumbing/byte-source.ts';
 import { isChainkeepError } from '../plumbing/errors.ts';
+import { settle } from '../plumbing/settle.ts';
 import { type ClusterCodec, createClusterCodec } from './cluster-codec.ts';
 import type { Qcow2Header } from './header.ts';
 import { invalidImage, withImageName } from './invalid-image.ts';
@@ -136,11 +137,4 @@ export class ImageLayer implements DiskReader {
 function keepFirstL1Page(tables: TableReader, { l1Offset, l1Size }: Qcow2Header, firstBytes: Uint8Array): void {
   const length = Math.min(l1Size * L1_ENTRY_LENGTH, L1_PAGE_BYTES);
   if (length > 0 && l1Offset + length <= firstBytes.length) tables.keep(firstBytes.subarray(l1Offset, l1Offset + length), l1Offset);
-}
-
-/** Waits for all, so that none writes into the buffer after the caller was told; then throws the first failure. */
-async function settle(reads: readonly Promise<void>[]): Promise<void> {
-  const results = await Promise.allSettled(reads);
-  const failed = results.find((result) => result.status === 'rejected');
-  if (failed) throw failed.reason;
 }

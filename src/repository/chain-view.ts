@@ -2,6 +2,7 @@
 
 import { DIGEST_BYTES } from '../plumbing/blake3.ts';
 import { gather } from '../plumbing/gather.ts';
+import { keepRecent } from '../plumbing/keep-recent.ts';
 import { type ExpectedRange, type ExpectedView, RANGE_CLUSTERS } from '../transfer/expected-view.ts';
 import { CLUSTER } from '../transfer/unit.ts';
 import { RECORD, RECORD_BYTES } from './digests-format.ts';
@@ -77,17 +78,7 @@ export class ChainView implements ExpectedView {
   }
 
   range(index: number): Promise<ViewRange | undefined> {
-    let found = this.#cache.get(index);
-    if (!found) {
-      const loading = this.#load(index);
-      // A failure is no answer for the next one who asks.
-      loading.catch(() => this.#cache.get(index) === loading && this.#cache.delete(index));
-      this.#cache.set(index, loading);
-      found = loading;
-      const [oldest] = this.#cache.keys();
-      if (this.#cache.size > CACHED_RANGES && oldest !== undefined) this.#cache.delete(oldest);
-    }
-    return found;
+    return keepRecent(this.#cache, CACHED_RANGES, index, () => this.#load(index));
   }
 
   async #load(index: number): Promise<ViewRange | undefined> {

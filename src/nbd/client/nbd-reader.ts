@@ -4,6 +4,7 @@
 import type { DiskReader } from '../../disk/disk-reader.ts';
 import type { ByteRange, Extent } from '../../disk/extent.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
+import { settle } from '../../plumbing/settle.ts';
 import { ALLOCATION_FLAG, BASE_ALLOCATION } from '../protocol/meta-context.ts';
 import { type ConnectOptions, type NbdTarget, resolveTarget } from './connect-nbd.ts';
 import { ConnectionPool } from './connection-pool.ts';
@@ -82,10 +83,11 @@ class ExportReader implements NbdReader {
   async read(buffer: Uint8Array, offset: number): Promise<void> {
     if (!(offset >= 0 && offset + buffer.length <= this.size)) throw outside(this.name, offset, buffer.length, this.size);
     const pieces = [...cutToPieces({ offset, length: buffer.length }, this.facts.blockSize)];
-    // All of them have ended before anybody hears of an error: none writes to a buffer that is used for something else by then.
-    const results = await Promise.allSettled(pieces.map((piece) => this.#readPiece(piece, buffer, offset)));
-    const failed = results.find((result) => result.status === 'rejected');
-    if (failed) throw this.#explain(failed.reason, offset, buffer.length);
+    try {
+      await settle(pieces.map((piece) => this.#readPiece(piece, buffer, offset)));
+    } catch (error) {
+      throw this.#explain(error, offset, buffer.length);
+    }
   }
 
   async #readPiece(piece: Piece, buffer: Uint8Array, offset: number): Promise<void> {
