@@ -152,6 +152,8 @@ export interface BackupInput {
   readonly format: 'raw' | 'qcow2';
   readonly with_backing: boolean;
   readonly change_id?: string;
+  /** Of the one disk: a file that lists what changed, and the change id from which on it does. */
+  readonly changed_extents?: { readonly path: string; readonly since_change_id: string };
   readonly dry_run: boolean;
 }
 
@@ -171,6 +173,8 @@ export interface BackupOutcome {
   readonly duration_ms: number;
   readonly job_id: string;
   readonly restore_point_id: string;
+  /** How it is known what changed: the source told it, or all was read and compared, or all was read. */
+  readonly changes: string;
 }
 
 export interface Damage {

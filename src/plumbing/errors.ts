@@ -49,6 +49,8 @@ export const ERROR_CODES = {
   SOURCE_NOT_FOUND: 'the source does not exist',
   SOURCE_UNREADABLE: 'the source cannot be opened or read',
   SOURCE_INVALID: 'the source is not a disk, or not of the format that was given',
+  CHANGES_INVALID: 'a list of what changed is no such list, or not of this disk',
+  CHANGE_ID_MISMATCH: 'what is said to have changed is not counted from the state that the parent holds',
   SOURCE_CHANGED: 'the source was resized or written to while it was read',
   TARGET_EXISTS: 'the target exists and --force was not given',
   TARGET_INVALID: 'the target cannot be written to',

@@ -1,8 +1,9 @@
 // Records a backup while its units come back in the order of the disk: image tables, digests, hashes of ranges.
-// It decides what the image decides: data that differs, zeros where the parent has data, nothing where both are the same.
+// It decides what the image decides: data that differs, zeros where the parent has data, nothing where both are the same or nothing changed.
 
 import { type Blake3, DIGEST_BYTES } from '../plumbing/blake3.ts';
 import type { ImageBuilder } from '../qcow2/image-builder.ts';
+import type { ChangedClusters } from '../transfer/changed-clusters.ts';
 import { RANGE_CLUSTERS } from '../transfer/expected-view.ts';
 import { CLUSTER, OUTCOME, type UnitResult } from '../transfer/unit.ts';
 import { type ChainView, leavesOf, type ViewRange } from './chain-view.ts';
@@ -14,6 +15,8 @@ export interface RecorderOptions {
   readonly digests: DigestsWriter;
   /** Undefined for a full. */
   readonly parent: ChainView | undefined;
+  /** Where it is there, no other cluster was read: they stay as the parent has them. */
+  readonly changed: ChangedClusters | undefined;
   readonly blake3: Blake3;
   readonly clusterSize: number;
   readonly totalBytes: number;
@@ -25,6 +28,8 @@ export class BackupRecorder {
   #next = 0;
   #range = -1;
   #parent: ViewRange | undefined;
+  /** Of the open range: 1 for each cluster that was looked at. Undefined: all of them were, or none where there is a list. */
+  #changed: Uint8Array | undefined;
   /** What the open range reads as now; made at the first change. */
   #leaves: Buffer | undefined;
   readonly #memory = Buffer.alloc(RANGE_CLUSTERS * DIGEST_BYTES);
@@ -49,7 +54,7 @@ export class BackupRecorder {
     return this.#clustersWritten;
   }
 
-  /** A unit; everything between the last one and this one is a hole in the source and reads as zeros. */
+  /** A unit; everything between the last one and this one is a hole in the source and reads as zeros, or is unchanged. */
   async consume(result: UnitResult): Promise<void> {
     const first = result.offset / this.#options.clusterSize;
     await this.#zeroUntil(first);
@@ -61,7 +66,7 @@ export class BackupRecorder {
     this.#bytesWritten += result.bytesWritten;
   }
 
-  /** After the last unit: the rest of the disk is a hole. */
+  /** After the last unit: the rest of the disk is a hole, or unchanged. */
   async finish(): Promise<void> {
     await this.#zeroUntil(Math.ceil(this.#options.totalBytes / this.#options.clusterSize));
     await this.#closeRange();
@@ -69,7 +74,8 @@ export class BackupRecorder {
 
   #settle(cluster: number, result: UnitResult, index: number): void {
     const outcome = result.outcome[index];
-    if (outcome === OUTCOME.SAME) return;
+    // A unit reaches from its first to its last changed cluster; those between that are not changed have nothing in them.
+    if (outcome === OUTCOME.SAME || this.#isUnchanged(cluster % RANGE_CLUSTERS)) return;
     if (outcome === OUTCOME.ZERO) {
       this.#settleZero(cluster);
       return;
@@ -92,10 +98,14 @@ export class BackupRecorder {
 
   #settleZero(cluster: number): void {
     const local = cluster % RANGE_CLUSTERS;
-    if (this.#parent?.kinds[local] !== CLUSTER.DATA) return;
+    if (this.#parent?.kinds[local] !== CLUSTER.DATA || this.#isUnchanged(local)) return;
     this.#options.builder.addZero(cluster);
     this.#options.digests.add(this.#range, local, { kind: CLUSTER.ZERO });
     this.#change(local, undefined);
+  }
+
+  #isUnchanged(local: number): boolean {
+    return this.#options.changed !== undefined && this.#changed?.[local] !== 1;
   }
 
   #change(local: number, digest: Uint8Array | undefined): void {
@@ -106,9 +116,15 @@ export class BackupRecorder {
 
   async #zeroUntil(end: number): Promise<void> {
     while (this.#next < end) {
-      await this.#enter(Math.floor(this.#next / RANGE_CLUSTERS));
-      const stop = Math.min(end, (this.#range + 1) * RANGE_CLUSTERS);
-      const start = this.#range * RANGE_CLUSTERS;
+      const range = Math.floor(this.#next / RANGE_CLUSTERS);
+      const start = range * RANGE_CLUSTERS;
+      const stop = Math.min(end, start + RANGE_CLUSTERS);
+      const { changed } = this.#options;
+      if (changed && !changed.range(range)) {
+        this.#next = stop;
+        continue;
+      }
+      await this.#enter(range);
       for (let local = this.#nextData(this.#next - start); local < stop - start; local = this.#nextData(local + 1)) {
         this.#settleZero(start + local);
       }
@@ -127,6 +143,7 @@ export class BackupRecorder {
     await this.#closeRange();
     this.#range = range;
     this.#parent = await this.#options.parent?.range(range);
+    this.#changed = this.#options.changed?.range(range);
   }
 
   async #closeRange(): Promise<void> {

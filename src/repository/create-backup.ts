@@ -1,5 +1,6 @@
 // Takes one backup of one disk: plan, run, commit. The image and the digests are complete and durable before the sidecar exists.
 
+import type { ChangeTracking } from '../disk/change-list.ts';
 import type { DiskReader } from '../disk/disk-reader.ts';
 import type { ByteSink } from '../plumbing/byte-sink.ts';
 import { isoTime, newId } from '../plumbing/clock.ts';
@@ -10,6 +11,7 @@ import { encodeChainkeepExtension } from '../qcow2/header-extensions.ts';
 import { ImageBuilder } from '../qcow2/image-builder.ts';
 import { DEFAULT_CLUSTER_SIZE, type ImageLayout, planLayout } from '../qcow2/image-layout.ts';
 import { planUpload } from '../store/part-plan.ts';
+import type { ChangedClusters } from '../transfer/changed-clusters.ts';
 import { NOTHING_EXPECTED } from '../transfer/expected-view.ts';
 import { planUnits, SourceTable } from '../transfer/plan-units.ts';
 import { runTransfer, unitBytesFor } from '../transfer/run-transfer.ts';
@@ -24,6 +26,7 @@ import type { Guard } from './guard.ts';
 import { type DiskPlace, digestsFile, diskFolder, imageFile, sidecarFile } from './layout.ts';
 import { mostBytes } from './most-bytes.ts';
 import { openDigests, placeOf } from './open-backup.ts';
+import { type ChangesChoice, chooseChanges, readChanges } from './plan-changes.ts';
 import { protectAncestors, protectNew } from './protect-new-backup.ts';
 import type { RepositoryContext } from './repository-context.ts';
 import { encodeSidecar } from './sidecar.ts';
@@ -41,6 +44,8 @@ export interface BackupRequest {
   readonly changeId: string | null;
   readonly policyId: string | null;
   readonly reader: DiskReader;
+  /** Where the source itself knows what changed. */
+  readonly changes?: ChangeTracking | undefined;
   /** Kind of the source, for the sidecar: file, device, qcow2 … */
   readonly sourceKind: string;
   /** Throws SOURCE_CHANGED when the source is not of the size any more that it had when it was opened. */
@@ -57,6 +62,9 @@ export interface BackupPlan {
   readonly reason: string;
   /** What the backup stands on, newest first; empty for a full. */
   readonly chain: readonly Sidecar[];
+  /** How it is known what changed, and the clusters that are read for it; all of them where `changed` is left out. */
+  readonly changes: Omit<ChangesChoice, 'list'>;
+  readonly changed?: ChangedClusters | undefined;
   readonly layout: ImageLayout;
   /** Bytes that its image, and its image and digests together, can have at most. */
   readonly mostBytes: number;
@@ -93,7 +101,10 @@ export async function planBackup(context: RepositoryContext, request: BackupRequ
   const chain = choice.type === 'full' ? [] : ancestors(choice.parent, folder.sidecars);
   const clusterSize = chain[0]?.qcow2.cluster_size ?? request.clusterSize ?? DEFAULT_CLUSTER_SIZE;
   const layout = planLayout(request.reader.size, clusterSize);
-  const most = await mostBytes(request.reader, layout, chain.length === 0, signal);
+  const { list, ...changes } = chooseChanges(request.changes, choice);
+  const totalBytes = request.reader.size;
+  const changed = await readChanges({ list, ...changes }, chain[0], { clusterSize, totalBytes, signal });
+  const most = await mostBytes(request.reader, layout, { isFull: chain.length === 0, changed, signal });
   const backupId = newId(context.clock, newestId(folder));
   const { capabilities } = context.store;
   const upload = planUpload(capabilities, { mostBytes: most.image, headLength: layout.headLength }, imageFile(backupId));
@@ -102,6 +113,8 @@ export async function planBackup(context: RepositoryContext, request: BackupRequ
     type: choice.type,
     reason: choice.reason,
     chain,
+    changes,
+    changed,
     layout,
     mostBytes: most.image,
     mostStoredBytes: most.image + most.digests,
@@ -168,15 +181,16 @@ interface TransferParts {
 
 async function transfer(context: RepositoryContext, parts: TransferParts): Promise<BackupRecorder> {
   const { request, plan, run, image, builder, digests, parent } = parts;
+  const { changed } = plan;
   const { clusterSize } = plan.layout;
   const { reader } = request;
   const { blake3 } = context;
-  const recorder = new BackupRecorder({ builder, digests, parent, blake3, clusterSize, totalBytes: reader.size });
+  const recorder = new BackupRecorder({ builder, digests, parent, changed, blake3, clusterSize, totalBytes: reader.size });
   const signal = AbortSignal.any([run.guard.signal, ...(run.signal ? [run.signal] : [])]);
   const sources = new SourceTable();
   const expected = parent ? 'compare' : 'ignore';
   const view = parent ?? NOTHING_EXPECTED;
-  const units = planUnits({ reader, clusterSize, unitBytes: unitBytesFor(clusterSize), view, expected, sources, signal });
+  const units = planUnits({ reader, clusterSize, unitBytes: unitBytesFor(clusterSize), view, expected, changed, sources, signal });
   await runTransfer(units, {
     clusterSize,
     codec: CLUSTER_CODEC_URL,

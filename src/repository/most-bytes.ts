@@ -4,6 +4,7 @@
 import type { DiskReader } from '../disk/disk-reader.ts';
 import { throwIfCancelled } from '../plumbing/errors.ts';
 import type { ImageLayout } from '../qcow2/image-layout.ts';
+import type { ChangedClusters } from '../transfer/changed-clusters.ts';
 import { RANGE_CLUSTERS } from '../transfer/expected-view.ts';
 import { DIRECTORY_BYTES, HEADER_BYTES, INDEX_BYTES, RECORD_BYTES, TRAILER_BYTES } from './digests-format.ts';
 
@@ -12,16 +13,26 @@ export interface MostBytes {
   readonly digests: number;
 }
 
-/** `isFull`: what reads as zeros takes no table then; a backup on a parent may have to say it anywhere. */
-export async function mostBytes(reader: DiskReader, layout: ImageLayout, isFull: boolean, signal?: AbortSignal): Promise<MostBytes> {
+export interface MostBytesOptions {
+  /** What reads as zeros takes no table then; a backup on a parent may have to say it anywhere. */
+  readonly isFull: boolean;
+  /** All clusters that are looked at, where not all of them are. */
+  readonly changed?: ChangedClusters | undefined;
+  readonly signal?: AbortSignal | undefined;
+}
+
+export async function mostBytes(reader: DiskReader, layout: ImageLayout, options: MostBytesOptions): Promise<MostBytes> {
+  const { isFull, changed } = options;
   const { clusterSize, l1Size, l2Entries, blockEntries, headLength } = layout;
-  const { clusters, tables } = await countData(reader, clusterSize, clusterSize * l2Entries, signal);
+  const { clusters, tables } = changed
+    ? { clusters: changed.count, tables: l1Size }
+    : await countData(reader, clusterSize, clusterSize * l2Entries, options.signal);
   // Compressed clusters are packed and never larger than they were: they take no more clusters than there are of them.
   const counted = headLength / clusterSize + clusters + (isFull ? tables : l1Size);
   const blocks = Math.ceil(counted / (blockEntries - 1)) + 1;
   const all = Math.ceil(reader.size / clusterSize);
   const ranges = Math.ceil(all / RANGE_CLUSTERS);
-  const records = isFull ? clusters : all;
+  const records = isFull || changed ? clusters : all;
   const index = ranges * (32 + INDEX_BYTES + DIRECTORY_BYTES);
   return {
     image: (counted + blocks) * clusterSize,

@@ -1,6 +1,7 @@
 // Opens what is backed up as a disk: a file, a block device, an image, an NBD export. The format is what was said, never guessed.
 
 import { type BigIntStats, statSync } from 'node:fs';
+import type { ChangeTracking } from '../disk/change-list.ts';
 import type { DiskReader } from '../disk/disk-reader.ts';
 import { overlay } from '../disk/overlay.ts';
 import { openRawReader } from '../disk/raw-file-reader.ts';
@@ -26,6 +27,8 @@ export interface OpenedSource {
   readonly kind: 'file' | 'device' | 'qcow2' | 'nbd';
   /** What a person should know of it. */
   readonly notices: readonly string[];
+  /** Where it knows by itself what changed since another backup. */
+  readonly changes?: ChangeTracking;
   /** Throws SOURCE_CHANGED when it has not the size any more that it had when it was opened. */
   checkUnchanged(): Promise<void>;
 }

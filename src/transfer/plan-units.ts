@@ -2,9 +2,10 @@
 // Reads metadata only, and keeps no more than one range in memory.
 
 import type { DiskReader } from '../disk/disk-reader.ts';
-import type { Extent } from '../disk/extent.ts';
+import type { ByteRange, Extent } from '../disk/extent.ts';
 import type { ByteSource } from '../plumbing/byte-source.ts';
 import { throwIfCancelled } from '../plumbing/errors.ts';
+import type { ChangedClusters } from './changed-clusters.ts';
 import { type ExpectedRange, type ExpectedView, RANGE_CLUSTERS } from './expected-view.ts';
 import { CLUSTER, COMPRESSIONS, type ExpectedUse, PIECE, PIECE_NUMBERS, type Unit } from './unit.ts';
 
@@ -14,6 +15,8 @@ export interface UnitPlan {
   readonly unitBytes: number;
   readonly view: ExpectedView;
   readonly expected: ExpectedUse;
+  /** Where it is there, no other cluster is read; what becomes of the others, who hears the results must know. */
+  readonly changed?: ChangedClusters | undefined;
   readonly sources: SourceTable;
   readonly signal?: AbortSignal;
 }
@@ -48,11 +51,13 @@ export async function* planUnits(plan: UnitPlan): AsyncGenerator<Unit> {
   let seq = 0;
   for (let range = 0, offset = 0; offset < reader.size; range++, offset += rangeBytes) {
     throwIfCancelled(plan.signal);
+    const changed = plan.changed?.range(range);
+    if (plan.changed && !changed) continue;
     const expected = plan.expected === 'ignore' ? undefined : await plan.view.range(range);
     // What is restored is what the digests record; a range without a record reads as zeros and needs no look at the images.
     if (plan.expected === 'require' && !expected) continue;
     const length = Math.min(rangeBytes, reader.size - offset);
-    const windows = await collectWindows(plan, offset, length, expected);
+    const windows = await collectWindows(plan, { offset, length }, { expected, changed });
     if (checks && expected) addExpectedWindows(windows, expected, plan);
     for (const window of [...windows.keys()].sort((a, b) => a - b)) {
       yield makeUnit(plan, seq++, offset, window, windows.get(window) ?? [], expected);
@@ -64,15 +69,17 @@ function isCheck(expected: ExpectedUse): boolean {
   return expected === 'require' || expected === 'report';
 }
 
-async function collectWindows(
-  plan: UnitPlan,
-  offset: number,
-  length: number,
-  expected: ExpectedRange | undefined,
-): Promise<Map<number, Window>> {
+/** What is known of a range of the disk before it is read. */
+interface KnownRange {
+  readonly expected: ExpectedRange | undefined;
+  /** One byte per cluster, 1 where it may have changed; undefined where all of them may. */
+  readonly changed: Uint8Array | undefined;
+}
+
+async function collectWindows(plan: UnitPlan, range: ByteRange, known: KnownRange): Promise<Map<number, Window>> {
   const windows = new Map<number, Window>();
-  for await (const extent of plan.reader.extents({ offset, length })) {
-    if (extent.kind === 'data') addExtent(plan, windows, extent, offset, expected);
+  for await (const extent of plan.reader.extents(range)) {
+    if (extent.kind === 'data') addExtent(plan, windows, extent, range.offset, known);
   }
   return windows;
 }
@@ -82,13 +89,19 @@ function addExtent(
   windows: Map<number, Window>,
   extent: Extent,
   rangeOffset: number,
-  expected: ExpectedRange | undefined,
+  { expected, changed }: KnownRange,
 ): void {
   const { unitBytes, clusterSize } = plan;
   const end = extent.offset + extent.length - rangeOffset;
   for (let start = extent.offset - rangeOffset; start < end; ) {
+    const cluster = Math.floor(start / clusterSize);
+    if (changed && changed[cluster] !== 1) {
+      start = nextCluster(changed, 1, cluster) * clusterSize;
+      continue;
+    }
     const window = Math.floor(start / unitBytes);
-    const stop = Math.min(end, (window + 1) * unitBytes);
+    const unchanged = changed ? nextCluster(changed, 0, cluster) * clusterSize : end;
+    const stop = Math.min(end, (window + 1) * unitBytes, unchanged);
     let pieces = windows.get(window);
     if (!pieces) {
       pieces = [];
@@ -97,7 +110,6 @@ function addExtent(
     const skipped = rangeOffset + start - extent.offset;
     // A stream that reaches into the next window is expanded by the reader itself.
     const inOne = stop - start === extent.length;
-    const cluster = Math.floor(start / clusterSize);
     // Only a check reads the very streams that the record is of; what is compared with a parent is a source of its own.
     const exactLength = isCheck(plan.expected) ? (expected?.storedLength(cluster) ?? 0) : 0;
     pieces.push(
@@ -107,6 +119,11 @@ function addExtent(
     );
     start = stop;
   }
+}
+
+function nextCluster(changed: Uint8Array, value: number, from: number): number {
+  const found = changed.indexOf(value, from);
+  return found < 0 ? changed.length : found;
 }
 
 function withoutStream(extent: Extent): Extent {

@@ -39,7 +39,6 @@ describe('options that are planned', () => {
     ['backup', 'libvirt:web', '--vm', 'web'],
     ['backup', '--disk', '1=qmp:/run/qmp.sock', '--vm', 'web'],
     ['backup', 'disk.raw', '--vm', 'web', '--bitmap', 'b0'],
-    ['backup', 'disk.raw', '--vm', 'web', '--changed-extents', 'f', '--since-change-id', '1'],
   ])('%s', async (line) => {
     const run = await runChainkeep([...line, '--json']);
     expect(run.code).toBe(1);

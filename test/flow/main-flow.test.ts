@@ -75,7 +75,7 @@ describe('a file system through its life', () => {
     const [first] = points;
     expect(Object.keys(first?.outcome ?? {})).toEqual([
       ...['success', 'backup_id', 'backup_type', 'parent_backup_id', 'vm_context_id', 'disk_id', 'repository', 'total_bytes', 'size_bytes'],
-      ...['bytes_read', 'bytes_written', 'clusters_written', 'duration_ms', 'job_id', 'restore_point_id'],
+      ...['bytes_read', 'bytes_written', 'clusters_written', 'duration_ms', 'job_id', 'restore_point_id', 'changes'],
     ]);
     const backups = await user.list();
     expect(backups.map((backup) => backup.backup_id)).toEqual(points.map(({ outcome }) => outcome.backup_id).reverse());

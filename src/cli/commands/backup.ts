@@ -4,7 +4,7 @@ import { Command, Option } from 'commander';
 import type { BackupInput, BackupOutcome } from '../../app-interface.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
 import { type CliContext, cliContext, printAnswer, printDone } from '../cli-context.ts';
-import { collect, parseDiskNumber, parseDiskPlace, parsePair } from '../option-values.ts';
+import { collect, parseDiskNumber, parseDiskPlace, parseFilePlace, parsePair } from '../option-values.ts';
 import { notBuiltYet } from '../planned-command.ts';
 import { safeText } from '../safe-text.ts';
 import { formatSize, parseSize } from '../size-text.ts';
@@ -47,8 +47,8 @@ export function backupCommand(): Command {
     .option('--with-backing', 'read a qcow2 source together with its backing file')
     .option('--bitmap <name>', 'dirty bitmap that says what changed (not built yet)')
     .option('--change-id <id>', "the source's own mark of this state, kept with the backup")
-    .option('--changed-extents <file>', 'JSON list of what changed (not built yet)')
-    .option('--since-change-id <id>', 'the mark that the changed extents start from (not built yet)')
+    .option('--changed-extents <file>', 'JSON list of what changed, [{"start": 0, "length": 65536}]: only that is read')
+    .option('--since-change-id <id>', 'the mark from which on the changed extents are complete; must be that of the parent')
     .option('--dry-run', 'only say what would be done')
     .action(async (source: string | undefined, options: BackupOptions, command: Command) => {
       const context = cliContext(command);
@@ -65,10 +65,15 @@ function backupInput(source: string | undefined, options: BackupOptions): Backup
     });
   }
   if (options.bitmap !== undefined) throw notBuiltYet('--bitmap');
-  if (options.changedExtents !== undefined) throw notBuiltYet('--changed-extents');
+  const disks = readDisks(source, options.disk ?? []);
+  if (options.changedExtents !== undefined && disks.length > 1) {
+    throw new ChainkeepError('USAGE', '--changed-extents is of one disk, and several are given', {
+      advice: 'back up each disk by itself, with its own list',
+    });
+  }
   return {
     vm: options.vm,
-    disks: readDisks(source, options.disk ?? []),
+    disks,
     ...(options.repo !== undefined && { repository: options.repo }),
     type: options.type,
     compression: options.compression,
@@ -76,8 +81,14 @@ function backupInput(source: string | undefined, options: BackupOptions): Backup
     format: options.format,
     with_backing: options.withBacking ?? false,
     ...(options.changeId !== undefined && { change_id: options.changeId }),
+    ...changedExtents(options),
     dry_run: options.dryRun ?? false,
   };
+}
+
+function changedExtents({ changedExtents: path, sinceChangeId: since }: BackupOptions): Pick<BackupInput, 'changed_extents'> {
+  if (path === undefined || since === undefined) return {};
+  return { changed_extents: { path: parseFilePlace(path, 'the list of changed extents'), since_change_id: since } };
 }
 
 /** `SOURCE`, `SOURCE --disk N`, or one or more `--disk N=SOURCE`. */
@@ -110,7 +121,8 @@ function printOutcomes(context: CliContext, outcomes: readonly BackupOutcome[], 
 function describe(outcome: BackupOutcome, dryRun: boolean): string {
   const parent = outcome.parent_backup_id ? ` on ${outcome.parent_backup_id}` : '';
   const where = `of disk ${outcome.disk_id} in ${safeText(outcome.repository)}`;
-  if (dryRun) return `would make a backup: ${outcome.backup_type}${parent} ${where}, ${formatSize(outcome.total_bytes)}\n`;
+  if (dryRun)
+    return `would make a backup: ${outcome.backup_type}${parent} ${where}, ${formatSize(outcome.total_bytes)}; ${safeText(outcome.changes)}\n`;
   const bytes = `${formatSize(outcome.total_bytes)} disk, ${formatSize(outcome.bytes_read)} read, ${formatSize(outcome.size_bytes)} stored`;
   return `${outcome.backup_id}: ${outcome.backup_type} backup${parent} ${where}: ${bytes}, ${formatDuration(outcome.duration_ms)}\n`;
 }

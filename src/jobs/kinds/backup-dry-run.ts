@@ -8,6 +8,7 @@ import { type Logger, silentLogger } from '../../plumbing/logger.ts';
 import { DEFAULT_CLUSTER_SIZE, planLayout } from '../../qcow2/image-layout.ts';
 import { chooseParent } from '../../repository/chain-rules.ts';
 import type { BackupPlan } from '../../repository/create-backup.ts';
+import { chooseChanges } from '../../repository/plan-changes.ts';
 import {
   checkInput,
   closeDisks,
@@ -43,6 +44,7 @@ export async function planBackupOnly(
       const planned = await plan(disk);
       const memory = memoryNotice(planned);
       if (memory !== undefined) watch.onNotice?.(memory);
+      if (planned.changes.isMissed) watch.onNotice?.(planned.changes.reason);
       outcomes.push(outcomeOf(disk, planned, context, choice));
     }
     return outcomes;
@@ -51,7 +53,7 @@ export async function planBackupOnly(
   }
 }
 
-type Planned = Pick<BackupPlan, 'backupId' | 'type' | 'chain' | 'uploadMemory' | 'mostBytes'>;
+type Planned = Pick<BackupPlan, 'backupId' | 'type' | 'chain' | 'changes' | 'uploadMemory' | 'mostBytes'>;
 
 /** Also whether there is room, at this moment; a plan reserves nothing. */
 function planIn(run: Run, logger: Logger, signal: AbortSignal | undefined): (disk: Disk) => Promise<Planned> {
@@ -75,7 +77,8 @@ function planAlone({ clock }: JobEnvironment, input: BackupInput): (disk: Disk) 
   return async ({ source }) => {
     const totalBytes = source.reader.size;
     planLayout(totalBytes, input.cluster_size ?? DEFAULT_CLUSTER_SIZE);
-    return { backupId: newId(clock), type: chooseParent({ type: input.type, totalBytes }, []).type, chain: [], mostBytes: totalBytes };
+    const choice = chooseParent({ type: input.type, totalBytes }, []);
+    return { backupId: newId(clock), type: choice.type, chain: [], changes: chooseChanges(source.changes, choice), mostBytes: totalBytes };
   };
 }
 
@@ -95,5 +98,6 @@ function outcomeOf(disk: Disk, plan: Planned, context: VmIdentity, repository: R
     duration_ms: 0,
     job_id: '',
     restore_point_id: '',
+    changes: plan.changes.reason,
   };
 }

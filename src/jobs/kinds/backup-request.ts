@@ -26,6 +26,7 @@ export async function requestFor(
     compression: input.compression,
     ...(input.cluster_size === undefined ? {} : { clusterSize: input.cluster_size }),
     changeId: input.change_id ?? null,
+    changes: disk.source.changes,
     policyId: null,
     reader: disk.source.reader,
     sourceKind: disk.source.kind,

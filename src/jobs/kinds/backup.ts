@@ -9,6 +9,7 @@ import { checkServerSettings } from '../../catalog/server-settings.ts';
 import { findOrMakeVmContext, findVmContext, type NewVmContext, removeUnusedVmContext, type VmContext } from '../../catalog/vm-contexts.ts';
 import type { OpenedRepository } from '../../control/repository-manager.ts';
 import type { Space } from '../../control/space.ts';
+import type { ChangeTracking } from '../../disk/change-list.ts';
 import { isoTime, newId, timeOfId } from '../../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
 import type { BackupPlan, BackupRequest, CreatedBackup } from '../../repository/create-backup.ts';
@@ -16,6 +17,7 @@ import type { Guard } from '../../repository/guard.ts';
 import type { DiskPlace } from '../../repository/layout.ts';
 import { ownLock } from '../../repository/lock-rules.ts';
 import type { Repository } from '../../repository/repository.ts';
+import { readChangedExtents } from '../../source/changed-extents.ts';
 import type { OpenedSource } from '../../source/open-source.ts';
 import { openSource } from '../../source/open-source.ts';
 import { startWorkersAhead } from '../../transfer/idle-workers.ts';
@@ -77,14 +79,22 @@ export async function openDisks(input: BackupInput, onNotice: (notice: string) =
   try {
     for (const { disk_id: diskId, source: path } of input.disks) {
       const source = await openSource({ path, format: input.format, withBacking: input.with_backing, signal });
-      disks.push({ diskId, path, source });
+      const disk = { diskId, path, source };
+      disks.push(disk);
       source.notices.forEach(onNotice);
+      if (input.changed_extents && input.change_id === undefined)
+        onNotice('no --change-id is given: what changed after this backup cannot be listed for the next one');
+      if (input.changed_extents) disks[0] = { ...disk, source: { ...source, changes: await openChangedExtents(input, source) } };
     }
     return disks;
   } catch (error) {
     await closeDisks(disks);
     throw error;
   }
+}
+
+async function openChangedExtents({ changed_extents: list }: BackupInput, { reader }: OpenedSource): Promise<ChangeTracking | undefined> {
+  return list && readChangedExtents({ path: list.path, sinceChangeId: list.since_change_id, diskBytes: reader.size });
 }
 
 export async function closeDisks(disks: readonly Disk[]): Promise<void> {
@@ -188,7 +198,7 @@ async function runDisk(run: Run, { opened, space, unprotected }: Target, disk: D
       unprotected.push(created.unprotected);
     }
     await protectRecovered(run, repository, place, { guard, job });
-    return outcomeOf(created, run, job.jobId, Math.round(environment.clock.monotonic() - began));
+    return outcomeOf(created, run, job.jobId, Math.round(environment.clock.monotonic() - began), plan.changes.reason);
   });
 }
 
@@ -237,6 +247,7 @@ async function transfer(run: Run, repository: Repository, { request, plan, guard
 function say({ input }: Run, plan: BackupPlan, job: JobContext): void {
   const level = input.type !== 'full' && plan.type === 'full' && plan.reason.includes('new chain') ? 'warn' : 'info';
   job.logger.log(level, `${plan.type} backup ${plan.backupId}: ${plan.reason}`, { backup_id: plan.backupId });
+  job.logger.log(plan.changes.isMissed ? 'warn' : 'info', plan.changes.reason, { backup_id: plan.backupId });
   const memory = memoryNotice(plan);
   if (memory !== undefined) job.logger.log('warn', memory, { backup_id: plan.backupId, memory_bytes: plan.uploadMemory });
 }
@@ -287,6 +298,7 @@ function outcomeOf(
   { row }: Run,
   jobId: string,
   duration: number,
+  changes: string,
 ): BackupOutcome {
   return {
     backup_id: sidecar.backup_id,
@@ -303,6 +315,7 @@ function outcomeOf(
     duration_ms: duration,
     job_id: jobId,
     restore_point_id: sidecar.restore_point_id,
+    changes,
   };
 }
 
@@ -320,7 +333,16 @@ const LONGEST_CHANGE_ID = 191;
 export function checkInput(input: BackupInput): void {
   if (input.vm.length === 0) throw new ChainkeepError('CONFIG_INVALID', 'the name of the VM is empty', { advice: 'give a name with --vm' });
   checkLength('the name of the VM', input.vm, LONGEST_VM_NAME);
-  checkLength('the change id', input.change_id ?? '', LONGEST_CHANGE_ID);
+  for (const id of [input.change_id, input.changed_extents?.since_change_id]) {
+    if (id === '')
+      throw new ChainkeepError('CONFIG_INVALID', 'a change id is empty', { advice: 'give the mark as its source gives it, or none' });
+    checkLength('the change id', id ?? '', LONGEST_CHANGE_ID);
+  }
+  if (input.changed_extents && input.disks.length > 1) {
+    throw new ChainkeepError('CONFIG_INVALID', 'a list of changed extents is of one disk, and several were given', {
+      advice: 'back up each disk by itself, with its own list',
+    });
+  }
   if (input.disks.length === 0) throw new ChainkeepError('CONFIG_INVALID', 'no disk was given', { advice: 'name a source' });
   const ids = input.disks.map((disk) => disk.disk_id);
   if (new Set(ids).size !== ids.length) {
