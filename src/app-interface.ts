@@ -152,6 +152,8 @@ export interface BackupInput {
   readonly format: 'raw' | 'qcow2';
   readonly with_backing: boolean;
   readonly change_id?: string;
+  /** Of NBD exports: the dirty bitmap that says what changed. */
+  readonly bitmap?: string;
   /** Of the one disk: a file that lists what changed, and the change id from which on it does. */
   readonly changed_extents?: { readonly path: string; readonly since_change_id: string };
   readonly dry_run: boolean;

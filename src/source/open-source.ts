@@ -17,6 +17,8 @@ export interface SourceRequest {
   readonly path: string;
   readonly format: 'raw' | 'qcow2';
   readonly withBacking: boolean;
+  /** Of an export: the dirty bitmap that says what changed. */
+  readonly bitmap?: string | undefined;
   /** For sources over a network: ends them for good. */
   readonly signal?: AbortSignal | undefined;
 }
@@ -29,6 +31,8 @@ export interface OpenedSource {
   readonly notices: readonly string[];
   /** Where it knows by itself what changed since another backup. */
   readonly changes?: ChangeTracking;
+  /** The change id to keep the backup with, where none was given: from this state on the source will be able to tell what changed. */
+  readonly mark?: string;
   /** Throws SOURCE_CHANGED when it has not the size any more that it had when it was opened. */
   checkUnchanged(): Promise<void>;
 }
@@ -40,11 +44,16 @@ export async function openSource(request: SourceRequest): Promise<OpenedSource> 
     });
   }
   if (isNbdAddress(request.path)) return openExport(request);
+  if (request.bitmap !== undefined) {
+    throw new ChainkeepError('CONFIG_INVALID', `a dirty bitmap is one of an NBD export, and ${request.path} is none`, {
+      advice: 'serve the image with its bitmap: qemu-nbd --read-only --format qcow2 --bitmap NAME IMAGE',
+    });
+  }
   return request.format === 'raw' ? openRawSource(request.path) : openQcow2Source(request);
 }
 
-function openExport({ path, format, signal }: SourceRequest): Promise<OpenedSource> {
-  if (format === 'raw') return openNbdSource(path, signal);
+function openExport({ path, format, bitmap, signal }: SourceRequest): Promise<OpenedSource> {
+  if (format === 'raw') return openNbdSource(path, { bitmap, signal });
   throw new ChainkeepError('SOURCE_INVALID', `an export is a disk: its format is raw, not ${format}`, {
     advice: 'serve the image as a disk (qemu-nbd -f qcow2), and leave --format out',
   });

@@ -38,7 +38,6 @@ describe('options that are planned', () => {
   it.concurrent.for([
     ['backup', 'libvirt:web', '--vm', 'web'],
     ['backup', '--disk', '1=qmp:/run/qmp.sock', '--vm', 'web'],
-    ['backup', 'disk.raw', '--vm', 'web', '--bitmap', 'b0'],
   ])('%s', async (line) => {
     const run = await runChainkeep([...line, '--json']);
     expect(run.code).toBe(1);

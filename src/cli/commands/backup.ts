@@ -5,7 +5,6 @@ import type { BackupInput, BackupOutcome } from '../../app-interface.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
 import { type CliContext, cliContext, printAnswer, printDone } from '../cli-context.ts';
 import { collect, parseDiskNumber, parseDiskPlace, parseFilePlace, parsePair } from '../option-values.ts';
-import { notBuiltYet } from '../planned-command.ts';
 import { safeText } from '../safe-text.ts';
 import { formatSize, parseSize } from '../size-text.ts';
 import { formatDuration } from '../time-text.ts';
@@ -45,8 +44,8 @@ export function backupCommand(): Command {
     .addOption(new Option('--cluster-size <size>', 'of a new chain (default: 64k)').argParser(parseSize))
     .addOption(new Option('--format <format>', 'of the source; never guessed').choices(['raw', 'qcow2']).default('raw'))
     .option('--with-backing', 'read a qcow2 source together with its backing file')
-    .option('--bitmap <name>', 'dirty bitmap that says what changed (not built yet)')
-    .option('--change-id <id>', "the source's own mark of this state, kept with the backup")
+    .option('--bitmap <name>', 'dirty bitmap of an NBD export: only what it marks is read; it must be the change id of the parent')
+    .option('--change-id <id>', "the source's own mark of this state, kept with the backup (default with --bitmap: its name)")
     .option('--changed-extents <file>', 'JSON list of what changed, [{"start": 0, "length": 65536}]: only that is read')
     .option('--since-change-id <id>', 'the mark from which on the changed extents are complete; must be that of the parent')
     .option('--dry-run', 'only say what would be done')
@@ -64,7 +63,9 @@ function backupInput(source: string | undefined, options: BackupOptions): Backup
       advice: 'changed extents are only of use with the mark that they start from',
     });
   }
-  if (options.bitmap !== undefined) throw notBuiltYet('--bitmap');
+  if (options.bitmap !== undefined && options.changedExtents !== undefined) {
+    throw new ChainkeepError('USAGE', '--bitmap and --changed-extents do not go together', { advice: 'use the one that the source keeps' });
+  }
   const disks = readDisks(source, options.disk ?? []);
   if (options.changedExtents !== undefined && disks.length > 1) {
     throw new ChainkeepError('USAGE', '--changed-extents is of one disk, and several are given', {
@@ -81,6 +82,7 @@ function backupInput(source: string | undefined, options: BackupOptions): Backup
     format: options.format,
     with_backing: options.withBacking ?? false,
     ...(options.changeId !== undefined && { change_id: options.changeId }),
+    ...(options.bitmap !== undefined && { bitmap: options.bitmap }),
     ...changedExtents(options),
     dry_run: options.dryRun ?? false,
   };

@@ -25,7 +25,7 @@ export async function requestFor(
     type: input.type,
     compression: input.compression,
     ...(input.cluster_size === undefined ? {} : { clusterSize: input.cluster_size }),
-    changeId: input.change_id ?? null,
+    changeId: input.change_id ?? disk.source.mark ?? null,
     changes: disk.source.changes,
     policyId: null,
     reader: disk.source.reader,

@@ -78,7 +78,7 @@ export async function openDisks(input: BackupInput, onNotice: (notice: string) =
   const disks: Disk[] = [];
   try {
     for (const { disk_id: diskId, source: path } of input.disks) {
-      const source = await openSource({ path, format: input.format, withBacking: input.with_backing, signal });
+      const source = await openSource({ path, format: input.format, withBacking: input.with_backing, bitmap: input.bitmap, signal });
       const disk = { diskId, path, source };
       disks.push(disk);
       source.notices.forEach(onNotice);
@@ -333,9 +333,11 @@ const LONGEST_CHANGE_ID = 191;
 export function checkInput(input: BackupInput): void {
   if (input.vm.length === 0) throw new ChainkeepError('CONFIG_INVALID', 'the name of the VM is empty', { advice: 'give a name with --vm' });
   checkLength('the name of the VM', input.vm, LONGEST_VM_NAME);
-  for (const id of [input.change_id, input.changed_extents?.since_change_id]) {
-    if (id === '')
-      throw new ChainkeepError('CONFIG_INVALID', 'a change id is empty', { advice: 'give the mark as its source gives it, or none' });
+  for (const id of [input.change_id, input.changed_extents?.since_change_id, input.bitmap]) {
+    if (id === '' || id?.includes('\0'))
+      throw new ChainkeepError('CONFIG_INVALID', 'a change id, or the name of a bitmap, is empty or holds a NUL', {
+        advice: 'give the mark as its source gives it, or none',
+      });
     checkLength('the change id', id ?? '', LONGEST_CHANGE_ID);
   }
   if (input.changed_extents && input.disks.length > 1) {
