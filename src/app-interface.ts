@@ -154,6 +154,9 @@ export interface BackupInput {
   readonly change_id?: string;
   /** Of NBD exports: the dirty bitmap that says what changed. */
   readonly bitmap?: string;
+  /** Of a running machine (`qmp:SOCKET`): the folder for what the guest overwrites meanwhile, and the socket of its agent. */
+  readonly scratch?: string;
+  readonly guest_agent?: string;
   /** Of the one disk: a file that lists what changed, and the change id from which on it does. */
   readonly changed_extents?: { readonly path: string; readonly since_change_id: string };
   readonly dry_run: boolean;

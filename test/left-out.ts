@@ -8,6 +8,7 @@ const TOOLS = [
   'qemu-img',
   'qemu-io',
   'qemu-nbd',
+  'qemu-system-x86_64',
   'nbdkit',
   'nbdcopy',
   'nbdinfo',

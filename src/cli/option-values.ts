@@ -38,14 +38,24 @@ export function parsePair(text: string, option: string): readonly [key: string, 
   return [text.slice(0, at), text.slice(at + 1)];
 }
 
-const LATER = /^(qmp:|libvirt:)/;
+const LATER = /^libvirt:/;
+const MONITOR = 'qmp:';
 
-/**
- * A disk as it is named on the command line: an address of an export, which stays as it is, or a path. Throws NOT_BUILT_YET for the addresses of
- * hypervisors.
- */
+/** A running machine as it is named on the command line, `qmp:SOCKET`, with an absolute path; undefined for everything else. */
+export function parseVmPlace(text: string): string | undefined {
+  if (!text.startsWith(MONITOR)) return undefined;
+  const path = text.slice(MONITOR.length);
+  if (path === '') throw new ChainkeepError('USAGE', 'qmp: is followed by the path of the monitor socket');
+  return MONITOR + resolve(path);
+}
+
+/** A disk as it is named on the command line: an address of an export, which stays as it is, or a path. Throws USAGE for a running machine. */
 export function parseDiskPlace(text: string, what: string): string {
   if (isNbdAddress(text)) return text;
+  if (text.startsWith(MONITOR))
+    throw new ChainkeepError('USAGE', `${what} is a running machine, and a disk is wanted`, {
+      advice: 'a machine is backed up as a whole: chainkeep backup qmp:SOCKET --vm NAME',
+    });
   const later = LATER.exec(text);
   if (later) throw notBuiltYet(`${what} at an address (${later[0]}…)`, 'a file of this name is written as ./NAME');
   return parseFilePlace(text, what);

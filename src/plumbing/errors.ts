@@ -60,6 +60,7 @@ export const ERROR_CODES = {
   QCOW2_UNSUPPORTED: 'the image uses a QCOW2 feature that is refused on purpose or not known',
   DISK_SIZE_INVALID: 'the size of the disk is not possible with these settings',
   CONNECTION_FAILED: 'the other side cannot be reached, or the connection broke',
+  HYPERVISOR_FAILED: 'QEMU, libvirt or a guest agent refused a command, or answered what it should not',
   NBD_PROTOCOL: 'the other side of an NBD connection breaks the protocol',
   EXPORT_NOT_FOUND: 'the NBD server has no export of this name',
   EXPORT_REFUSED: 'the NBD server does not give the export in this way: without TLS, for writing, or at all',

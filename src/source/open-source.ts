@@ -26,21 +26,31 @@ export interface SourceRequest {
 export interface OpenedSource {
   readonly reader: DiskReader;
   /** For the sidecar. */
-  readonly kind: 'file' | 'device' | 'qcow2' | 'nbd';
+  readonly kind: 'file' | 'device' | 'qcow2' | 'nbd' | 'qmp';
   /** What a person should know of it. */
   readonly notices: readonly string[];
   /** Where it knows by itself what changed since another backup. */
   readonly changes?: ChangeTracking;
   /** The change id to keep the backup with, where none was given: from this state on the source will be able to tell what changed. */
   readonly mark?: string;
+  /** Told when a backup of it is committed: what it keeps for later ones may be tidied up. */
+  kept?(marks: KeptMarks): Promise<void>;
   /** Throws SOURCE_CHANGED when it has not the size any more that it had when it was opened. */
   checkUnchanged(): Promise<void>;
 }
 
+/** Change ids of the backups of a disk in one repository. */
+export interface KeptMarks {
+  /** Those that a later backup can begin at. */
+  readonly needed: ReadonlySet<string>;
+  /** All of them. */
+  readonly known: ReadonlySet<string>;
+}
+
 export async function openSource(request: SourceRequest): Promise<OpenedSource> {
   if (/^(qmp|libvirt):/.test(request.path)) {
-    throw new ChainkeepError('NOT_BUILT_YET', `sources like ${request.path.split(':', 1)[0]}: are not built yet`, {
-      advice: 'back up a file, a block device or an NBD export',
+    throw new ChainkeepError('SOURCE_INVALID', `${request.path} is a virtual machine, and one of its disks was asked for`, {
+      advice: 'back it up as a whole: chainkeep backup qmp:SOCKET --vm NAME',
     });
   }
   if (isNbdAddress(request.path)) return openExport(request);

@@ -4,7 +4,7 @@ import { Command, Option } from 'commander';
 import type { BackupInput, BackupOutcome } from '../../app-interface.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
 import { type CliContext, cliContext, printAnswer, printDone } from '../cli-context.ts';
-import { collect, parseDiskNumber, parseDiskPlace, parseFilePlace, parsePair } from '../option-values.ts';
+import { collect, parseDiskNumber, parseDiskPlace, parseFilePlace, parsePair, parseVmPlace } from '../option-values.ts';
 import { safeText } from '../safe-text.ts';
 import { formatSize, parseSize } from '../size-text.ts';
 import { formatDuration } from '../time-text.ts';
@@ -23,13 +23,18 @@ interface BackupOptions {
   readonly changeId?: string;
   readonly changedExtents?: string;
   readonly sinceChangeId?: string;
+  readonly scratch?: string;
+  readonly guestAgent?: string;
   readonly dryRun?: boolean;
 }
 
 export function backupCommand(): Command {
   return new Command('backup')
     .description('keep a disk, or several as one restore point (--disk 0=SOURCE --disk 1=SOURCE)')
-    .argument('[source]', 'a file, a block device, or an NBD export: nbd://, nbds://, nbd+unix://')
+    .argument(
+      '[source]',
+      'a file, a block device, an NBD export (nbd://, nbds://, nbd+unix://), or a running QEMU with all of its disks: qmp:SOCKET',
+    )
     .requiredOption('--vm <name>', 'the VM that the disk belongs to: its name or id; a new name makes a new VM')
     .addOption(
       new Option('--disk <n|n=source>', 'number of the disk (default: 0), or number and source; may be repeated').argParser(collect),
@@ -48,6 +53,8 @@ export function backupCommand(): Command {
     .option('--change-id <id>', "the source's own mark of this state, kept with the backup (default with --bitmap: its name)")
     .option('--changed-extents <file>', 'JSON list of what changed, [{"start": 0, "length": 65536}]: only that is read')
     .option('--since-change-id <id>', 'the mark from which on the changed extents are complete; must be that of the parent')
+    .option('--scratch <folder>', 'of a running machine: room for what the guest overwrites meanwhile (default: /var/tmp)')
+    .option('--guest-agent <socket>', 'of a running machine: its guest agent, where QEMU does not know it')
     .option('--dry-run', 'only say what would be done')
     .action(async (source: string | undefined, options: BackupOptions, command: Command) => {
       const context = cliContext(command);
@@ -83,6 +90,8 @@ function backupInput(source: string | undefined, options: BackupOptions): Backup
     with_backing: options.withBacking ?? false,
     ...(options.changeId !== undefined && { change_id: options.changeId }),
     ...(options.bitmap !== undefined && { bitmap: options.bitmap }),
+    ...(options.scratch !== undefined && { scratch: parseFilePlace(options.scratch, 'the scratch folder') }),
+    ...(options.guestAgent !== undefined && { guest_agent: parseFilePlace(options.guestAgent, 'the socket of the guest agent') }),
     ...changedExtents(options),
     dry_run: options.dryRun ?? false,
   };
@@ -97,6 +106,10 @@ function changedExtents({ changedExtents: path, sinceChangeId: since }: BackupOp
 function readDisks(source: string | undefined, disks: readonly string[]): BackupInput['disks'] {
   const advice = 'use SOURCE, SOURCE --disk N, or for several disks --disk 0=SOURCE --disk 1=SOURCE';
   if (source !== undefined) {
+    const vm = parseVmPlace(source);
+    if (vm !== undefined && disks.length > 0)
+      throw new ChainkeepError('USAGE', 'a running machine brings all of its disks', { advice: 'leave --disk out' });
+    if (vm !== undefined) return [{ disk_id: 0, source: vm }];
     if (disks.length > 1 || disks.some((text) => text.includes('='))) {
       throw new ChainkeepError('USAGE', 'a SOURCE of its own and --disk N=SOURCE do not go together', { advice });
     }

@@ -9,19 +9,10 @@ import { DEFAULT_CLUSTER_SIZE, planLayout } from '../../qcow2/image-layout.ts';
 import { chooseParent } from '../../repository/chain-rules.ts';
 import type { BackupPlan } from '../../repository/create-backup.ts';
 import { chooseChanges } from '../../repository/plan-changes.ts';
-import {
-  checkInput,
-  closeDisks,
-  type Disk,
-  memoryNotice,
-  newVm,
-  openDisks,
-  type RepositoryChoice,
-  type Run,
-  type VmIdentity,
-} from './backup.ts';
+import { checkInput, memoryNotice, newVm, type RepositoryChoice, type Run, type VmIdentity } from './backup.ts';
 import { requestFor } from './backup-request.ts';
 import { estimateOf } from './backup-room.ts';
+import { type Disk, openDisks } from './backup-sources.ts';
 import type { JobEnvironment } from './job-environment.ts';
 
 /** Throws what the backup itself would throw up to its plan. */
@@ -33,7 +24,8 @@ export async function planBackupOnly(
 ): Promise<readonly BackupOutcome[]> {
   checkInput(input);
   const context = (await findVmContext(environment.catalog, input.vm)) ?? newVm(environment, input.vm);
-  const disks = await openDisks(input, (notice) => watch.onNotice?.(notice), watch.signal);
+  const onNotice = (notice: string): void => watch.onNotice?.(notice);
+  const { disks, close } = await openDisks(input, { onNotice, isPlanOnly: true, signal: watch.signal });
   try {
     const logger: Logger = { log: (level, message) => (level === 'warn' ? watch.onNotice?.(message) : undefined) };
     const plan = choice.row
@@ -49,7 +41,7 @@ export async function planBackupOnly(
     }
     return outcomes;
   } finally {
-    await closeDisks(disks);
+    await close();
   }
 }
 

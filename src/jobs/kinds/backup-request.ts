@@ -3,7 +3,8 @@
 import { type BackupJob, selectBackupJobs } from '../../catalog/backup-jobs.ts';
 import type { BackupRequest } from '../../repository/create-backup.ts';
 import type { Repository } from '../../repository/repository.ts';
-import type { Disk, Run } from './backup.ts';
+import type { Run } from './backup.ts';
+import type { Disk } from './backup-sources.ts';
 import { findReplaced } from './replaced-backup.ts';
 
 export async function requestFor(
@@ -31,7 +32,7 @@ export async function requestFor(
     reader: disk.source.reader,
     sourceKind: disk.source.kind,
     checkSource: () => disk.source.checkUnchanged(),
-    metadata: {},
+    metadata: disk.nameInVm === undefined ? {} : { disk_name: disk.nameInVm },
     damaged: new Set(rows.filter((backup) => !isGood(backup)).map((backup) => backup.id)),
   };
 }

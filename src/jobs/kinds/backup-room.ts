@@ -9,8 +9,9 @@ import { isChainkeepError, throwIfCancelled } from '../../plumbing/errors.ts';
 import type { BackupPlan } from '../../repository/create-backup.ts';
 import type { DiskPlace } from '../../repository/layout.ts';
 import type { JobContext } from '../job.ts';
-import type { Disk, Run } from './backup.ts';
+import type { Run } from './backup.ts';
 import { requestFor } from './backup-request.ts';
+import type { Disk } from './backup-sources.ts';
 import type { JobEnvironment } from './job-environment.ts';
 
 /** Backups of a disk that are looked at to find the last ones of a type. */

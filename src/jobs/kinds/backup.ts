@@ -9,7 +9,6 @@ import { checkServerSettings } from '../../catalog/server-settings.ts';
 import { findOrMakeVmContext, findVmContext, type NewVmContext, removeUnusedVmContext, type VmContext } from '../../catalog/vm-contexts.ts';
 import type { OpenedRepository } from '../../control/repository-manager.ts';
 import type { Space } from '../../control/space.ts';
-import type { ChangeTracking } from '../../disk/change-list.ts';
 import { isoTime, newId, timeOfId } from '../../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
 import type { BackupPlan, BackupRequest, CreatedBackup } from '../../repository/create-backup.ts';
@@ -17,9 +16,6 @@ import type { Guard } from '../../repository/guard.ts';
 import type { DiskPlace } from '../../repository/layout.ts';
 import { ownLock } from '../../repository/lock-rules.ts';
 import type { Repository } from '../../repository/repository.ts';
-import { readChangedExtents } from '../../source/changed-extents.ts';
-import type { OpenedSource } from '../../source/open-source.ts';
-import { openSource } from '../../source/open-source.ts';
 import { startWorkersAhead } from '../../transfer/idle-workers.ts';
 import type { JobContext } from '../job.ts';
 import { finishDeletes, settleDisk } from '../recover.ts';
@@ -27,14 +23,10 @@ import { runJob } from '../runner.ts';
 import { requestFor } from './backup-request.ts';
 import { reserveAll, reserveFor, withRoom } from './backup-room.ts';
 import { backupRow } from './backup-row.ts';
+import { checkVmInput, type Disk, isOfVm, openDisks } from './backup-sources.ts';
 import { fateOf, type JobEnvironment } from './job-environment.ts';
+import { keptMarks } from './kept-marks.ts';
 import { findSweptAt, isoDates, protectNow, protectWhenDue, tellingFailure } from './protect.ts';
-
-export interface Disk {
-  readonly diskId: number;
-  readonly path: string;
-  readonly source: OpenedSource;
-}
 
 /** The repository a backup goes to, or how it is made: not before the sources are known to be good. */
 export interface RepositoryChoice {
@@ -56,49 +48,31 @@ export async function backup(
   const diskIds = input.disks.map((disk) => disk.disk_id);
   const spec = {
     jobType: 'backup',
-    operation: `backup of ${vm?.vm_name ?? input.vm}, ${diskIds.map((id) => `disk ${id}`).join(', ')}, to ${choice.name}`,
+    operation: `backup of ${vm?.vm_name ?? input.vm}, ${isOfVm(input) ? 'all disks' : diskIds.map((id) => `disk ${id}`).join(', ')}, to ${choice.name}`,
     metadata: { disks: diskIds },
     ...(vm && { contextId: vm.context_id }),
   };
   const { result } = await runJob(environment, spec, watch, async (job) => {
     for (const { message, setting } of await checkServerSettings(environment.catalog)) job.logger.log('warn', message, { setting });
-    const disks = await job.step('open the sources', () => openDisks(input, (notice) => job.logger.log('warn', notice), job.signal));
+    const onNotice = (notice: string): void => job.logger.log('warn', notice);
+    const { disks, close } = await job.step('open the sources', () =>
+      openDisks(input, { onNotice, isPlanOnly: false, signal: job.signal }),
+    );
     try {
+      if (isOfVm(input)) await enterVmDisks(disks, job);
       const row = choice.row ?? (await job.step('make the repository', choice.make));
       return await withVm(environment, input.vm, job, (context) => runRestorePoint({ environment, row, input, context }, disks, job));
     } finally {
-      await closeDisks(disks);
+      await close();
     }
   });
   return result;
 }
 
-/** All of them, or none stays open. */
-export async function openDisks(input: BackupInput, onNotice: (notice: string) => void, signal: AbortSignal | undefined): Promise<Disk[]> {
-  const disks: Disk[] = [];
-  try {
-    for (const { disk_id: diskId, source: path } of input.disks) {
-      const source = await openSource({ path, format: input.format, withBacking: input.with_backing, bitmap: input.bitmap, signal });
-      const disk = { diskId, path, source };
-      disks.push(disk);
-      source.notices.forEach(onNotice);
-      if (input.changed_extents && input.change_id === undefined)
-        onNotice('no --change-id is given: what changed after this backup cannot be listed for the next one');
-      if (input.changed_extents) disks[0] = { ...disk, source: { ...source, changes: await openChangedExtents(input, source) } };
-    }
-    return disks;
-  } catch (error) {
-    await closeDisks(disks);
-    throw error;
-  }
-}
-
-async function openChangedExtents({ changed_extents: list }: BackupInput, { reader }: OpenedSource): Promise<ChangeTracking | undefined> {
-  return list && readChangedExtents({ path: list.path, sinceChangeId: list.since_change_id, diskBytes: reader.size });
-}
-
-export async function closeDisks(disks: readonly Disk[]): Promise<void> {
-  await Promise.all(disks.map((disk) => disk.source.reader.close()));
+/** Whoever settles the job after a crash looks at these disks. */
+async function enterVmDisks(disks: readonly Disk[], job: JobContext): Promise<void> {
+  await job.setMetadata({ disks: disks.map(({ diskId }) => diskId) });
+  for (const { diskId, path, source } of disks) job.logger.log('info', `disk ${diskId} is ${path}, ${source.reader.size} bytes`);
 }
 
 /** A VM that this run made goes again when nothing was begun for it, by whatever job: a wrong option must not leave a name behind. */
@@ -181,6 +155,7 @@ async function runDisk(run: Run, { opened, space, unprotected }: Target, disk: D
       return planned;
     });
     say(run, plan, job);
+    sayRenamed(disk, plan, job);
     await enterAncestors(run, plan);
     await enterPlan(run, disk, plan, job);
     const before = opened.written();
@@ -193,6 +168,7 @@ async function runDisk(run: Run, { opened, space, unprotected }: Target, disk: D
       await chains.completeBackup(backupRow(created.sidecar, row));
       await raiseProtectedUntil(environment.catalog, isoDates(created.locked));
     });
+    await tellKept(disk, repository, place, job);
     if (created.unprotected) {
       job.logger.log('error', `backup ${created.sidecar.backup_id} is complete, and not protected: ${created.unprotected.message}`);
       unprotected.push(created.unprotected);
@@ -200,6 +176,17 @@ async function runDisk(run: Run, { opened, space, unprotected }: Target, disk: D
     await protectRecovered(run, repository, place, { guard, job });
     return outcomeOf(created, run, job.jobId, Math.round(environment.clock.monotonic() - began), plan.changes.reason);
   });
+}
+
+/** The backup is complete, whatever comes of this: what is not tidied up now is when the next one is kept. */
+async function tellKept({ source, diskId }: Disk, repository: Repository, place: DiskPlace, job: JobContext): Promise<void> {
+  if (!source.kept) return;
+  try {
+    await source.kept(keptMarks((await repository.readDisk(place)).sidecars));
+  } catch (error) {
+    const message = error instanceof Error ? error.message : String(error);
+    job.logger.log('warn', `disk ${diskId}: bitmaps that are not needed any more could not be removed: ${message}`);
+  }
 }
 
 /** Backups of this disk that were committed by a run that died before it could lock them. */
@@ -250,6 +237,13 @@ function say({ input }: Run, plan: BackupPlan, job: JobContext): void {
   job.logger.log(plan.changes.isMissed ? 'warn' : 'info', plan.changes.reason, { backup_id: plan.backupId });
   const memory = memoryNotice(plan);
   if (memory !== undefined) job.logger.log('warn', memory, { backup_id: plan.backupId, memory_bytes: plan.uploadMemory });
+}
+
+/** Disks of a machine are numbered in its own order, and that changes when one is added or taken away. */
+function sayRenamed({ diskId, nameInVm }: Disk, { chain }: BackupPlan, job: JobContext): void {
+  const before = chain[0]?.metadata.disk_name;
+  if (nameInVm === undefined || typeof before !== 'string' || before === nameInVm) return;
+  job.logger.log('warn', `disk ${diskId} was ${before} in the last backup and is ${nameInVm} now: were disks added or removed?`);
 }
 
 /** The store takes only so many parts, so those of a very large image are large. */
@@ -340,6 +334,7 @@ export function checkInput(input: BackupInput): void {
       });
     checkLength('the change id', id ?? '', LONGEST_CHANGE_ID);
   }
+  checkVmInput(input);
   if (input.changed_extents && input.disks.length > 1) {
     throw new ChainkeepError('CONFIG_INVALID', 'a list of changed extents is of one disk, and several were given', {
       advice: 'back up each disk by itself, with its own list',

@@ -1,0 +1,121 @@
+// The folder of one run beside a running machine: images that keep what the guest overwrites meanwhile, and the socket of the export.
+// Nobody but this user and the QEMU can enter it. Where its file system fills up, the backup ends before the guest notices.
+
+import { chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { statfs } from 'node:fs/promises';
+import { join } from 'node:path';
+import { ChainkeepError, systemCode } from '../../plumbing/errors.ts';
+import { createQcow2File } from '../../qcow2/writer.ts';
+import { isRunning, tagOf } from './run-tag.ts';
+
+/** Where nobody names a folder: it survives a restart and is no file system in memory, as /tmp may be. */
+export const DEFAULT_SCRATCH = '/var/tmp';
+
+const OWNER_FILE = 'virtual-machine';
+const LOOK_EVERY_MS = 500;
+/** What a guest can write between two looks must still fit. */
+const LEAST_FREE_BYTES = 2 ** 30;
+
+export interface ScratchFolder {
+  readonly path: string;
+  /** A new image of `size` bytes in which nothing is. Answers its path. */
+  createImage(name: string, size: number): Promise<string>;
+  /** Calls `onFull` once when the room comes to its end. */
+  watch(onFull: (error: ChainkeepError) => void): void;
+  remove(): void;
+}
+
+export interface ScratchRequest {
+  readonly base: string;
+  readonly tag: string;
+  /** Path of the machine's own socket: what lies in the folder is for the user that it belongs to. */
+  readonly vmSocket: string;
+}
+
+/** Throws INSUFFICIENT_STORAGE, CONFIG_INVALID. */
+export async function makeScratchFolder({ base, tag, vmSocket }: ScratchRequest): Promise<ScratchFolder> {
+  await refuseFull(base);
+  const qemu = statSync(vmSocket);
+  const give = (path: string): void => {
+    if (process.getuid?.() === 0 && qemu.uid !== 0) chownSync(path, qemu.uid, qemu.gid);
+  };
+  const path = makeFolder(base, tag);
+  writeFileSync(join(path, OWNER_FILE), vmSocket, { mode: 0o600 });
+  give(path);
+  let timer: NodeJS.Timeout | undefined;
+  return {
+    path,
+    createImage: async (name, size) => {
+      const image = join(path, name);
+      await (await createQcow2File(image, { size })).finish();
+      give(image);
+      return image;
+    },
+    watch: (onFull) => {
+      timer = setInterval(() => {
+        refuseFull(path).catch((error: unknown) => {
+          clearInterval(timer);
+          onFull(error instanceof ChainkeepError ? error : unusable(path, error));
+        });
+      }, LOOK_EVERY_MS);
+    },
+    remove: () => {
+      clearInterval(timer);
+      rmSync(path, { recursive: true, force: true });
+    },
+  };
+}
+
+function makeFolder(base: string, tag: string): string {
+  try {
+    // mkdtemp gives it the mode 0700.
+    return mkdtempSync(join(base, `chainkeep-${tag}-`));
+  } catch (error) {
+    throw unusable(base, error);
+  }
+}
+
+async function refuseFull(path: string): Promise<void> {
+  const { bavail, blocks, bsize } = await statfs(path).catch((error: unknown) => {
+    throw unusable(path, error);
+  });
+  const least = Math.min(LEAST_FREE_BYTES, (blocks * bsize) / 10);
+  if (bavail * bsize >= least) return;
+  const message = `${path} has no room for what the guest overwrites during the backup: ${bavail * bsize} bytes are free`;
+  throw new ChainkeepError('INSUFFICIENT_STORAGE', message, {
+    advice: 'name another folder with --scratch; it needs room for all that the guest overwrites until the backup has ended',
+    context: { path, available_bytes: bavail * bsize, required_bytes: Math.ceil(least) },
+  });
+}
+
+function unusable(path: string, cause: unknown): ChainkeepError {
+  return new ChainkeepError('CONFIG_INVALID', `the scratch folder ${path} cannot be used: ${systemCode(cause) ?? String(cause)}`, {
+    advice: 'name another folder with --scratch',
+    context: { path },
+    cause,
+  });
+}
+
+/** Folders that killed runs left behind for this machine; folders of others stay, for their QEMU may still use them. */
+export function removeDeadFolders(base: string, vmSocket: string): readonly string[] {
+  const dead: string[] = [];
+  for (const name of readdirSync(base)) {
+    const tag = name.startsWith('chainkeep-') ? tagOf(name) : undefined;
+    if (tag === undefined || isRunning(tag) || !isOf(join(base, name), vmSocket)) continue;
+    rmSync(join(base, name), { recursive: true, force: true });
+    dead.push(tag);
+  }
+  return dead;
+}
+
+/** The base may be a folder in which everybody makes folders. */
+function isOf(folder: string, vmSocket: string): boolean {
+  try {
+    const { uid } = statSync(folder);
+    if (uid !== process.getuid?.() && uid !== statSync(vmSocket).uid) return false;
+    return readFileSync(join(folder, OWNER_FILE), 'utf8') === vmSocket;
+  } catch (error) {
+    if (systemCode(error) === 'ENOENT' || systemCode(error) === 'EACCES' || systemCode(error) === 'ENOTDIR') return false;
+    throw error;
+  }
+}
