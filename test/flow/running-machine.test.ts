@@ -144,4 +144,27 @@ describe('a backup of a running machine that ends early', () => {
       expect(readdirSync(machine.scratch)).toEqual([]);
     },
   );
+
+  it('between two disks keeps what each of them needs to go on', async () => {
+    const machine = makeMachine('halved');
+    const vm = await startQemu(machine.folder, machine.disks);
+    const full = await user.run(...command(vm.address, machine));
+    expect(full.code, full.stderr).toBe(0);
+    const { backups }: Point = JSON.parse(full.stdout);
+    for (const disk of [0, 1]) await vm.write(disk, 'write -P 7 1M 64k');
+    const running = user.start(...command(vm.address, machine));
+    await user.appears(`home/**/${backups[0]?.vm_context_id}/disk-0/!(${backups[0]?.backup_id}).json`);
+    running.kill('SIGINT');
+    await running.ended;
+    expect(await vm.leftovers()).toEqual([]);
+    for (const disk of [0, 1]) await vm.write(disk, 'write -P 8 3M 64k');
+    const copies = [0, 1].map((disk) => vm.save(disk, user.path(`halved-${disk}.raw`)));
+    const next = await user.run(...command(vm.address, machine));
+    const after: Point = JSON.parse(next.stdout);
+    for (const backup of after.backups) {
+      expect(backup.changes).toContain('only what the bitmap');
+      expect(backup.bytes_read).toBeLessThanOrEqual(131_072);
+      await user.expectRestores(backup.backup_id, copies[backup.disk_id] ?? '');
+    }
+  });
 });

@@ -18,6 +18,7 @@ export interface VmDiskFile {
 export interface RunningQemu {
   /** Of the monitor that is left to the program. */
   readonly address: string;
+  readonly otherAddress: string;
   /** A command in the monitor of the test. */
   command(name: string, parameters?: object): Promise<unknown>;
   /** What a guest would write to its disk: commands of qemu-io. On the disk when it resolves, so that an image of it can be taken. */
@@ -39,7 +40,7 @@ interface Node {
 
 /** `folder` for its sockets; `more` further arguments. Its disks are `vd0`, `vd1` … on nodes `node0`, `node1` … */
 export async function startQemu(folder: string, disks: readonly VmDiskFile[], ...more: readonly string[]): Promise<RunningQemu> {
-  const monitors = ['own', 'test'].map((name) => `${folder}/${name}.qmp`);
+  const monitors = ['own', 'other', 'test'].map((name) => `${folder}/${name}.qmp`);
   const devices = disks.flatMap(({ path, format }, index) => [
     ...['-blockdev', `driver=${format},node-name=node${index},file.driver=file,file.filename=${path}`],
     ...['-device', `virtio-blk-pci,drive=node${index},id=vd${index}`],
@@ -54,7 +55,7 @@ export async function startQemu(folder: string, disks: readonly VmDiskFile[], ..
     await ended;
   };
   onTestFinished(end);
-  const monitor = await openMonitor(monitors[1] ?? '', child);
+  const monitor = await openMonitor(monitors[2] ?? '', child);
   const nodes = async (): Promise<readonly Node[]> => {
     const all = await monitor('query-named-block-nodes', { flat: true });
     return Array.isArray(all) ? all : [];
@@ -63,6 +64,7 @@ export async function startQemu(folder: string, disks: readonly VmDiskFile[], ..
   const namesOf = (node: Node): string[] => (node['dirty-bitmaps'] ?? []).flatMap(({ name }) => name ?? []);
   return {
     address: `qmp:${monitors[0]}`,
+    otherAddress: `qmp:${monitors[1]}`,
     command: monitor,
     write: async (disk, ...commands) => {
       for (const command of [...commands, 'flush']) {

@@ -31,12 +31,6 @@ export function sizeOf(answer: Answer, field: string, what: string): number {
   throw odd(what, `has no size "${field}"`);
 }
 
-export function flagOf(answer: Answer, field: string, what: string): boolean {
-  const value = answer[field];
-  if (typeof value === 'boolean') return value;
-  throw odd(what, `has no "${field}" that is true or false`);
-}
-
 /** Where a field may be left out, and then is false. */
 export function isSet(answer: Answer, field: string): boolean {
   return answer[field] === true;

@@ -19,20 +19,27 @@ export async function removeLeftovers(qmp: QmpConnection): Promise<ReadonlySet<s
     }
   }
   for (const tag of found) if (isRunning(tag)) throw inProgress(qmp.socket, tag);
-  if (found.size > 0) await removeOf(qmp, (name) => found.has(tagOf(name) ?? ''));
+  if (found.size > 0) {
+    const isOurs = (name: string): boolean => found.has(tagOf(name) ?? '');
+    // The one server that a QEMU has was started by them, where nobody else exports anything.
+    const isServerOurs = (await exportNames(qmp)).every(isOurs);
+    await removeOf(qmp, { isOurs, isServerOurs });
+  }
   return found;
 }
 
+export interface Ours {
+  /** Is a job, an export, a node or a copy of a bitmap theirs? */
+  readonly isOurs: (name: string) => boolean;
+  readonly isServerOurs: boolean;
+}
+
 /** Everything of some runs, in the order in which one thing lets go of the other. What is not there is no error. */
-export async function removeOf(qmp: QmpConnection, isOurs: (name: string) => boolean): Promise<void> {
-  const exports = await exportNames(qmp);
-  const ours = exports.filter(isOurs);
-  for (const id of ours) await qmp.execute('block-export-del', { id, mode: 'hard' });
+export async function removeOf(qmp: QmpConnection, { isOurs, isServerOurs }: Ours): Promise<void> {
+  for (const id of (await exportNames(qmp)).filter(isOurs)) await qmp.execute('block-export-del', { id, mode: 'hard' });
   await untilNone(async () => (await exportNames(qmp)).some(isOurs), 'exports');
-  const jobs = (await jobNames(qmp)).filter(isOurs);
-  // The one server that a QEMU has was started for them, where nobody else exports anything.
-  if ((ours.length > 0 || jobs.length > 0) && exports.length === ours.length) await stopServer(qmp);
-  for (const id of jobs) await cancelJob(qmp, id);
+  if (isServerOurs) await stopServer(qmp);
+  for (const id of (await jobNames(qmp)).filter(isOurs)) await cancelJob(qmp, id);
   await untilNone(async () => (await jobNames(qmp)).some(isOurs), 'jobs');
   for (const node of (await nodeNames(qmp)).filter(isOurs)) await qmp.execute('blockdev-del', { 'node-name': node });
   for (const { node, bitmap } of await listBitmaps(qmp)) {

@@ -58,7 +58,7 @@ async function openDisks(qmp: QmpConnection, request: VmRequest): Promise<Opened
   const scratch = await makeScratchFolder({ base, tag: names.tag, vmSocket: qmp.socket });
   const agent = await reachAgent(qmp, request, dead.size > 0);
   const atRest: PointInTimeParts['atRest'] = (work) => (agent ? withFrozenGuest(agent, onNotice, work) : work());
-  const parts: PointInTimeParts = { qmp, disks, names, scratch, atRest };
+  const parts: PointInTimeParts = { qmp, disks, names, server: { isOurs: false }, scratch, atRest };
   const kept = new Set<VmDisk>();
   let givenWay: Promise<void> = Promise.resolve();
   const end = async (): Promise<void> => {

@@ -21,10 +21,16 @@ export interface PointInTime {
   checkKept(disk: VmDisk): Promise<void>;
 }
 
-export interface PointInTimeParts {
+/** What a run has done to a machine, to be undone when it ends. */
+export interface RunInVm {
   readonly qmp: QmpConnection;
-  readonly disks: readonly VmDisk[];
   readonly names: RunNames;
+  /** Is it this run that has started the NBD server? */
+  readonly server: { isOurs: boolean };
+}
+
+export interface PointInTimeParts extends RunInVm {
+  readonly disks: readonly VmDisk[];
   readonly scratch: ScratchFolder;
   /** Runs the transaction with the guest at rest, where an agent answers. */
   readonly atRest: (transaction: () => Promise<unknown>) => Promise<unknown>;
@@ -32,7 +38,7 @@ export interface PointInTimeParts {
 
 /** On failure everything is as it was before, but for what QEMU itself does not end: that is `endPointInTime`'s. */
 export async function takePointInTime(parts: PointInTimeParts): Promise<PointInTime> {
-  const { qmp, disks, names, scratch, atRest } = parts;
+  const { qmp, disks, names, server, scratch, atRest } = parts;
   for (const disk of disks) for (const name of uselessMarks(disk)) await removeBitmap(qmp, disk.node, name);
   const copies = new Map(disks.map((disk) => [disk.number, copiesOf(disk, names)]));
   for (const { number, node, size } of disks) {
@@ -48,6 +54,7 @@ export async function takePointInTime(parts: PointInTimeParts): Promise<PointInT
   await atRest(() => qmp.execute('transaction', { actions }));
   const socket = join(scratch.path, 'nbd.sock');
   await startServer(qmp, socket);
+  server.isOurs = true;
   for (const { number, node } of disks) {
     await qmp.execute('block-export-add', {
       ...{ type: 'nbd', id: names.job(number), 'node-name': names.node(number), name: exportName(number), writable: false },
@@ -65,8 +72,8 @@ export async function takePointInTime(parts: PointInTimeParts): Promise<PointInT
 }
 
 /** Ends the export and everything behind it, and forgets the bitmaps that began with it, where no backup was kept. */
-export async function endPointInTime({ qmp, names }: Pick<PointInTimeParts, 'qmp' | 'names'>, unkept: readonly VmDisk[]): Promise<void> {
-  await removeOf(qmp, (name) => tagOf(name) === names.tag);
+export async function endPointInTime({ qmp, names, server }: RunInVm, unkept: readonly VmDisk[]): Promise<void> {
+  await removeOf(qmp, { isOurs: (name) => tagOf(name) === names.tag, isServerOurs: server.isOurs });
   for (const { node } of unkept) await removeBitmap(qmp, node, names.mark);
 }
 

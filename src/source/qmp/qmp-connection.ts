@@ -1,6 +1,6 @@
 // The monitor of a QEMU: commands and their answers, each with a time limit. Which commands, and what for, others know.
 
-import { ChainkeepError } from '../../plumbing/errors.ts';
+import { ChainkeepError, throwIfCancelled } from '../../plumbing/errors.ts';
 import { asAnswer, isAnswer, odd, sizeOf, textOf } from './answer-fields.ts';
 import { type JsonSocket, openJsonSocket } from './json-socket.ts';
 
@@ -32,6 +32,7 @@ export async function openQmp(path: string, signal?: AbortSignal): Promise<QmpCo
     return { socket: path, version, execute: (command, parameters) => dialog.execute(command, parameters), close: () => dialog.close() };
   } catch (error) {
     dialog.close();
+    throwIfCancelled(signal);
     throw error;
   } finally {
     signal?.removeEventListener('abort', onAbort);

@@ -43,6 +43,7 @@ export async function makeScratchFolder({ base, tag, vmSocket }: ScratchRequest)
   writeFileSync(join(path, OWNER_FILE), vmSocket, { mode: 0o600 });
   give(path);
   let timer: NodeJS.Timeout | undefined;
+  let isOver = false;
   return {
     path,
     createImage: async (name, size) => {
@@ -52,14 +53,20 @@ export async function makeScratchFolder({ base, tag, vmSocket }: ScratchRequest)
       return image;
     },
     watch: (onFull) => {
-      timer = setInterval(() => {
-        refuseFull(path).catch((error: unknown) => {
+      const look = async (): Promise<void> => {
+        try {
+          await refuseFull(path);
+        } catch (error) {
           clearInterval(timer);
-          onFull(error instanceof ChainkeepError ? error : unusable(path, error));
-        });
-      }, LOOK_EVERY_MS);
+          if (!isOver) onFull(error instanceof ChainkeepError ? error : unusable(path, error));
+          isOver = true;
+        }
+      };
+      timer = setInterval(() => void look(), LOOK_EVERY_MS);
+      void look();
     },
     remove: () => {
+      isOver = true;
       clearInterval(timer);
       rmSync(path, { recursive: true, force: true });
     },
