@@ -5,12 +5,12 @@ set -u
 root=$(cd "$(dirname "$0")/.." && pwd -P) || exit 1
 cd "$root" || exit 1
 
-packages='qemu-utils qemu-system-x86 nbdkit libnbd-bin openssl strace e2fsprogs xfsprogs mariadb-server faketime'
+packages='qemu-utils qemu-system-x86 libvirt-daemon-system libvirt-clients nbdkit libnbd-bin openssl strace e2fsprogs xfsprogs mariadb-server faketime'
 # File servers and their clients; the guest of user-mode-linux uses what is installed here.
 packages="$packages samba smbnetfs fuse3 cifs-utils user-mode-linux nfs-common nfs-kernel-server rpcbind kmod iproute2 procps gcc libc6-dev"
 # A server for S3.
 packages="$packages radosgw ceph-mon ceph-osd ceph-common"
-tools='qemu-img qemu-io qemu-nbd qemu-system-x86_64 nbdkit nbdcopy nbdinfo openssl strace mkfs.ext4 mkfs.xfs mariadbd mariadb-install-db faketime'
+tools='qemu-img qemu-io qemu-nbd qemu-system-x86_64 libvirtd virsh nbdkit nbdcopy nbdinfo openssl strace mkfs.ext4 mkfs.xfs mariadbd mariadb-install-db faketime'
 tools="$tools smbd smbnetfs linux.uml rpc.nfsd mount.nfs mount.cifs radosgw ceph-mon ceph-osd"
 PATH=$PATH:/usr/sbin:/sbin
 

@@ -9,6 +9,8 @@ const TOOLS = [
   'qemu-io',
   'qemu-nbd',
   'qemu-system-x86_64',
+  'libvirtd',
+  'virsh',
   'nbdkit',
   'nbdcopy',
   'nbdinfo',

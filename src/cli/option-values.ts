@@ -3,7 +3,6 @@
 import { resolve } from 'node:path';
 import { isNbdAddress } from '../nbd/client/address.ts';
 import { ChainkeepError } from '../plumbing/errors.ts';
-import { notBuiltYet } from './planned-command.ts';
 
 /** What the catalog's column for it can hold, on every database. */
 const MOST_DISK_NUMBER = 2 ** 31 - 1;
@@ -38,11 +37,13 @@ export function parsePair(text: string, option: string): readonly [key: string, 
   return [text.slice(0, at), text.slice(at + 1)];
 }
 
-const LATER = /^libvirt:/;
 const MONITOR = 'qmp:';
+const DOMAIN = 'libvirt:';
 
-/** A running machine as it is named on the command line, `qmp:SOCKET`, with an absolute path; undefined for everything else. */
+/** A running machine as it is named on the command line: `qmp:SOCKET` with an absolute path, or `libvirt:DOMAIN`; undefined for everything else. */
 export function parseVmPlace(text: string): string | undefined {
+  if (text === DOMAIN) throw new ChainkeepError('USAGE', 'libvirt: is followed by the name of a domain');
+  if (text.startsWith(DOMAIN)) return text;
   if (!text.startsWith(MONITOR)) return undefined;
   const path = text.slice(MONITOR.length);
   if (path === '') throw new ChainkeepError('USAGE', 'qmp: is followed by the path of the monitor socket');
@@ -52,12 +53,10 @@ export function parseVmPlace(text: string): string | undefined {
 /** A disk as it is named on the command line: an address of an export, which stays as it is, or a path. Throws USAGE for a running machine. */
 export function parseDiskPlace(text: string, what: string): string {
   if (isNbdAddress(text)) return text;
-  if (text.startsWith(MONITOR))
+  if (text.startsWith(MONITOR) || text.startsWith(DOMAIN))
     throw new ChainkeepError('USAGE', `${what} is a running machine, and a disk is wanted`, {
-      advice: 'a machine is backed up as a whole: chainkeep backup qmp:SOCKET --vm NAME',
+      advice: 'a machine is backed up as a whole: chainkeep backup qmp:SOCKET --vm NAME; a file of this name is written as ./NAME',
     });
-  const later = LATER.exec(text);
-  if (later) throw notBuiltYet(`${what} at an address (${later[0]}…)`, 'a file of this name is written as ./NAME');
   return parseFilePlace(text, what);
 }
 

@@ -26,7 +26,7 @@ export interface SourceRequest {
 export interface OpenedSource {
   readonly reader: DiskReader;
   /** For the sidecar. */
-  readonly kind: 'file' | 'device' | 'qcow2' | 'nbd' | 'qmp';
+  readonly kind: 'file' | 'device' | 'qcow2' | 'nbd' | 'qmp' | 'libvirt';
   /** What a person should know of it. */
   readonly notices: readonly string[];
   /** Where it knows by itself what changed since another backup. */
@@ -50,7 +50,7 @@ export interface KeptMarks {
 export async function openSource(request: SourceRequest): Promise<OpenedSource> {
   if (/^(qmp|libvirt):/.test(request.path)) {
     throw new ChainkeepError('SOURCE_INVALID', `${request.path} is a virtual machine, and one of its disks was asked for`, {
-      advice: 'back it up as a whole: chainkeep backup qmp:SOCKET --vm NAME',
+      advice: 'back it up as a whole: chainkeep backup qmp:SOCKET --vm NAME, or libvirt:DOMAIN',
     });
   }
   if (isNbdAddress(request.path)) return openExport(request);

@@ -3,12 +3,14 @@
 import type { OpenedSource } from './open-source.ts';
 
 export interface VmRequest {
-  /** `qmp:SOCKET` */
+  /** `qmp:SOCKET` or `libvirt:DOMAIN` */
   readonly address: string;
   /** Folder for what the guest overwrites during the backup. */
   readonly scratch?: string | undefined;
   /** Socket of the guest agent, where QEMU does not know it. */
   readonly guestAgent?: string | undefined;
+  /** The change id that the next backup of a disk would begin at, as far as it is known before the disk is taken. */
+  readonly parentMark: (diskId: number) => Promise<string | undefined>;
   /** Only looks: nothing in the machine is touched, and no disk can be read. */
   readonly isPlanOnly: boolean;
   readonly onNotice: (notice: string) => void;
@@ -29,11 +31,15 @@ export interface OpenedVm {
 }
 
 export function isVmAddress(text: string): boolean {
-  return text.startsWith('qmp:');
+  return /^(qmp|libvirt):/.test(text);
 }
 
 /** Throws what the kind of machine throws; nothing is left in it then. */
 export async function openVm(request: VmRequest): Promise<OpenedVm> {
+  if (request.address.startsWith('libvirt:')) {
+    const { openLibvirtVm } = await import('./libvirt/open-libvirt-vm.ts');
+    return openLibvirtVm(request);
+  }
   const { openQmpVm } = await import('./qmp/open-qmp-vm.ts');
   return openQmpVm(request);
 }

@@ -33,11 +33,3 @@ describe('commands that are planned', () => {
     expect(run.stderr).toMatch(/^error: "chainkeep .*" is not built yet\nadvice: .+\n$/);
   });
 });
-
-describe('options that are planned', () => {
-  it.concurrent.for([['backup', 'libvirt:web', '--vm', 'web']])('%s', async (line) => {
-    const run = await runChainkeep([...line, '--json']);
-    expect(run.code).toBe(1);
-    expect(parseAnswer(run)).toMatchObject({ success: false, error_code: 'NOT_BUILT_YET' });
-  });
-});

@@ -24,7 +24,7 @@ function monitor(answers: Readonly<Record<string, unknown>>, greeting = GREETING
 
 async function failure(path = sockets('m')): Promise<string> {
   try {
-    const vm = await openVm({ address: `qmp:${path}`, isPlanOnly: true, onNotice: () => undefined });
+    const vm = await openVm({ address: `qmp:${path}`, isPlanOnly: true, onNotice: () => undefined, parentMark: async () => undefined });
     await vm.close();
     return 'opened';
   } catch (error) {
@@ -91,7 +91,13 @@ describe('a socket that is no monitor', () => {
   it('whose caller gives up while it is silent', async () => {
     await scriptedSocket(sockets('m'), () => undefined);
     const controller = new AbortController();
-    const opening = openVm({ address: `qmp:${sockets('m')}`, isPlanOnly: true, onNotice: () => undefined, signal: controller.signal });
+    const opening = openVm({
+      address: `qmp:${sockets('m')}`,
+      isPlanOnly: true,
+      onNotice: () => undefined,
+      parentMark: async () => undefined,
+      signal: controller.signal,
+    });
     setTimeout(() => controller.abort(), 50);
     await expect(opening).rejects.toSatisfy((error) => isChainkeepError(error, 'CANCELLED'));
   });

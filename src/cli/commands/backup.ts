@@ -33,7 +33,7 @@ export function backupCommand(): Command {
     .description('keep a disk, or several as one restore point (--disk 0=SOURCE --disk 1=SOURCE)')
     .argument(
       '[source]',
-      'a file, a block device, an NBD export (nbd://, nbds://, nbd+unix://), or a running QEMU with all of its disks: qmp:SOCKET',
+      'a file, a block device, an NBD export (nbd://, nbds://, nbd+unix://), or a running machine with all of its disks: qmp:SOCKET, libvirt:DOMAIN',
     )
     .requiredOption('--vm <name>', 'the VM that the disk belongs to: its name or id; a new name makes a new VM')
     .addOption(

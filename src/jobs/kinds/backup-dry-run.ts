@@ -14,6 +14,7 @@ import { requestFor } from './backup-request.ts';
 import { estimateOf } from './backup-room.ts';
 import { type Disk, openDisks } from './backup-sources.ts';
 import type { JobEnvironment } from './job-environment.ts';
+import { parentMarkOf } from './parent-mark.ts';
 
 /** Throws what the backup itself would throw up to its plan. */
 export async function planBackupOnly(
@@ -25,7 +26,8 @@ export async function planBackupOnly(
   checkInput(input);
   const context = (await findVmContext(environment.catalog, input.vm)) ?? newVm(environment, input.vm);
   const onNotice = (notice: string): void => watch.onNotice?.(notice);
-  const { disks, close } = await openDisks(input, { onNotice, isPlanOnly: true, signal: watch.signal });
+  const parentMark = parentMarkOf(environment, choice, input);
+  const { disks, close } = await openDisks(input, { onNotice, isPlanOnly: true, parentMark, signal: watch.signal });
   try {
     const logger: Logger = { log: (level, message) => (level === 'warn' ? watch.onNotice?.(message) : undefined) };
     const plan = choice.row

@@ -25,6 +25,8 @@ export interface OpenDisksOptions {
   readonly onNotice: (notice: string) => void;
   /** A running machine is only looked at then. */
   readonly isPlanOnly: boolean;
+  /** See VmRequest. */
+  readonly parentMark: (diskId: number) => Promise<string | undefined>;
   readonly signal: AbortSignal | undefined;
 }
 
@@ -83,6 +85,8 @@ export function checkVmInput(input: BackupInput): void {
     if (input.scratch === undefined && input.guest_agent === undefined) return;
     throw invalid('a scratch folder and a guest agent are only of use for a running machine', 'leave them out');
   }
+  if (input.guest_agent !== undefined && input.disks[0]?.source.startsWith('libvirt:'))
+    throw invalid('libvirt reaches the agent of a guest by itself', 'leave --guest-agent out');
   if (input.disks.length > 1) throw invalid('a running machine brings all of its disks', 'name it alone, without --disk');
   if (input.format !== 'raw' || input.with_backing)
     throw invalid('the disks of a running machine have no other format than raw', 'leave --format and --with-backing out');

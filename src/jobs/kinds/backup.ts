@@ -26,6 +26,7 @@ import { backupRow } from './backup-row.ts';
 import { checkVmInput, type Disk, isOfVm, openDisks } from './backup-sources.ts';
 import { fateOf, type JobEnvironment } from './job-environment.ts';
 import { keptMarks } from './kept-marks.ts';
+import { parentMarkOf } from './parent-mark.ts';
 import { findSweptAt, isoDates, protectNow, protectWhenDue, tellingFailure } from './protect.ts';
 
 /** The repository a backup goes to, or how it is made: not before the sources are known to be good. */
@@ -55,9 +56,9 @@ export async function backup(
   const { result } = await runJob(environment, spec, watch, async (job) => {
     for (const { message, setting } of await checkServerSettings(environment.catalog)) job.logger.log('warn', message, { setting });
     const onNotice = (notice: string): void => job.logger.log('warn', notice);
-    const { disks, close } = await job.step('open the sources', () =>
-      openDisks(input, { onNotice, isPlanOnly: false, signal: job.signal }),
-    );
+    const parentMark = parentMarkOf(environment, choice, input);
+    const options = { onNotice, isPlanOnly: false, parentMark, signal: job.signal };
+    const { disks, close } = await job.step('open the sources', () => openDisks(input, options));
     try {
       if (isOfVm(input)) await enterVmDisks(disks, job);
       const row = choice.row ?? (await job.step('make the repository', choice.make));

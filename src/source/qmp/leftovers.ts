@@ -2,9 +2,9 @@
 
 import { setTimeout as sleep } from 'node:timers/promises';
 import { ChainkeepError } from '../../plumbing/errors.ts';
+import { isRunning, tagOf } from '../run-tag.ts';
 import { asList, textOf } from './answer-fields.ts';
 import type { QmpConnection } from './qmp-connection.ts';
-import { isRunning, tagOf } from './run-tag.ts';
 
 const GONE_WITHIN_MS = 30_000;
 const LOOK_EVERY_MS = 20;

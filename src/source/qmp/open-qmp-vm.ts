@@ -1,5 +1,6 @@
 // A running machine as what is backed up: all of its disks as they are in one moment, taken from its QEMU and given back to it in every case.
 
+import { statSync } from 'node:fs';
 import { openNbdReader } from '../../nbd/client/nbd-reader.ts';
 import { DIRTY_BITMAP_PREFIX } from '../../nbd/protocol/meta-context.ts';
 import { systemClock } from '../../plumbing/clock.ts';
@@ -7,15 +8,15 @@ import { ChainkeepError, isChainkeepError, systemCode, throwIfCancelled } from '
 import { trackChanges } from '../nbd-source.ts';
 import type { OpenedSource } from '../open-source.ts';
 import type { OpenedVm, VmRequest } from '../open-vm.ts';
+import { type PlannedDisk, plannedDisk } from '../planned-disk.ts';
+import { isMark, newRunNames, tagOf } from '../run-tag.ts';
+import { DEFAULT_SCRATCH, makeScratchFolder, removeDeadFolders } from '../scratch-folder.ts';
 import { discoverDisks, type VmDisk } from './discover-disks.ts';
 import { findGuestAgent } from './find-agent.ts';
 import { type GuestAgent, openGuestAgent, withFrozenGuest } from './guest-agent.ts';
 import { removeLeftovers } from './leftovers.ts';
-import { plannedDisk } from './planned-disk.ts';
 import { endPointInTime, type PointInTime, type PointInTimeParts, removeBitmap, takePointInTime } from './point-in-time.ts';
 import { openQmp, type QmpConnection } from './qmp-connection.ts';
-import { isMark, newRunNames, tagOf } from './run-tag.ts';
-import { DEFAULT_SCRATCH, makeScratchFolder, removeDeadFolders } from './scratch-folder.ts';
 
 /** The first version with all of what is used here. */
 const OLDEST = { major: 7, minor: 2 };
@@ -27,7 +28,7 @@ export async function openQmpVm(request: VmRequest): Promise<OpenedVm> {
   try {
     refuseOld(qmp);
     if (!request.isPlanOnly) return await openDisks(qmp, request);
-    const disks = (await discoverDisks(qmp)).map((disk) => ({ ...named(disk), source: plannedDisk(disk) }));
+    const disks = (await discoverDisks(qmp)).map((disk) => ({ ...named(disk), source: plannedDisk(planned(disk)) }));
     return { disks, close: async () => qmp.close() };
   } catch (error) {
     qmp.close();
@@ -48,14 +49,18 @@ function named({ number, name, file }: VmDisk): { readonly diskId: number; reado
   return { diskId: number, name, place: `${name} (${file})` };
 }
 
+function planned({ name, size, bitmaps }: VmDisk): PlannedDisk {
+  return { name, size, kind: 'qmp', marks: new Set(bitmaps.filter(({ isSound }) => isSound).map((bitmap) => bitmap.name)) };
+}
+
 async function openDisks(qmp: QmpConnection, request: VmRequest): Promise<OpenedVm> {
   const { onNotice, signal } = request;
-  const base = request.scratch ?? DEFAULT_SCRATCH;
-  const dead = new Set([...(await removeLeftovers(qmp)), ...deadFolders(base, qmp.socket)]);
+  const place = { base: request.scratch ?? DEFAULT_SCRATCH, vm: qmp.socket, owner: statSync(qmp.socket) };
+  const dead = new Set([...(await removeLeftovers(qmp)), ...removeDeadFolders(place)]);
   if (dead.size > 0) onNotice('a killed backup had left an export of this machine behind: it was removed');
   const disks = await discoverDisks(qmp);
   const names = newRunNames(systemClock);
-  const scratch = await makeScratchFolder({ base, tag: names.tag, vmSocket: qmp.socket });
+  const scratch = await makeScratchFolder({ ...place, tag: names.tag });
   const agent = await reachAgent(qmp, request, dead.size > 0);
   const atRest: PointInTimeParts['atRest'] = (work) => (agent ? withFrozenGuest(agent, onNotice, work) : work());
   const parts: PointInTimeParts = { qmp, disks, names, server: { isOurs: false }, scratch, atRest };
@@ -93,18 +98,6 @@ async function openDisks(qmp: QmpConnection, request: VmRequest): Promise<Opened
   } catch (error) {
     await end();
     throw error;
-  }
-}
-
-function deadFolders(base: string, socket: string): readonly string[] {
-  try {
-    return removeDeadFolders(base, socket);
-  } catch (error) {
-    throw new ChainkeepError('CONFIG_INVALID', `the scratch folder ${base} cannot be used: ${systemCode(error) ?? String(error)}`, {
-      advice: 'name another folder with --scratch',
-      context: { path: base },
-      cause: error,
-    });
   }
 }
 

@@ -3,11 +3,11 @@
 
 import { join } from 'node:path';
 import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
+import { byAge, isMark, type RunNames, tagOf } from '../run-tag.ts';
+import type { ScratchFolder } from '../scratch-folder.ts';
 import type { VmBitmap, VmDisk } from './discover-disks.ts';
 import { jobNames, removeOf } from './leftovers.ts';
 import type { QmpConnection } from './qmp-connection.ts';
-import { byAge, isMark, type RunNames, tagOf } from './run-tag.ts';
-import type { ScratchFolder } from './scratch-folder.ts';
 
 /** Of ours, on one disk. Repositories that a disk is no longer backed up to would leave theirs for ever. */
 const MOST_MARKS = 16;

@@ -4,14 +4,14 @@
 import { chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { join } from 'node:path';
-import { ChainkeepError, systemCode } from '../../plumbing/errors.ts';
-import { createQcow2File } from '../../qcow2/writer.ts';
+import { ChainkeepError, systemCode } from '../plumbing/errors.ts';
+import { createQcow2File } from '../qcow2/writer.ts';
 import { isRunning, tagOf } from './run-tag.ts';
 
 /** Where nobody names a folder: it survives a restart and is no file system in memory, as /tmp may be. */
 export const DEFAULT_SCRATCH = '/var/tmp';
 
-const OWNER_FILE = 'virtual-machine';
+const VM_FILE = 'virtual-machine';
 const LOOK_EVERY_MS = 500;
 /** What a guest can write between two looks must still fit. */
 const LEAST_FREE_BYTES = 2 ** 30;
@@ -25,22 +25,28 @@ export interface ScratchFolder {
   remove(): void;
 }
 
+export interface FileOwner {
+  readonly uid: number;
+  readonly gid: number;
+}
+
 export interface ScratchRequest {
   readonly base: string;
   readonly tag: string;
-  /** Path of the machine's own socket: what lies in the folder is for the user that it belongs to. */
-  readonly vmSocket: string;
+  /** What the machine is known by on this host. */
+  readonly vm: string;
+  /** The user that its QEMU runs as. */
+  readonly owner: FileOwner | undefined;
 }
 
 /** Throws INSUFFICIENT_STORAGE, CONFIG_INVALID. */
-export async function makeScratchFolder({ base, tag, vmSocket }: ScratchRequest): Promise<ScratchFolder> {
+export async function makeScratchFolder({ base, tag, vm, owner }: ScratchRequest): Promise<ScratchFolder> {
   await refuseFull(base);
-  const qemu = statSync(vmSocket);
   const give = (path: string): void => {
-    if (process.getuid?.() === 0 && qemu.uid !== 0) chownSync(path, qemu.uid, qemu.gid);
+    if (owner && owner.uid !== 0 && process.getuid?.() === 0) chownSync(path, owner.uid, owner.gid);
   };
   const path = makeFolder(base, tag);
-  writeFileSync(join(path, OWNER_FILE), vmSocket, { mode: 0o600 });
+  writeFileSync(join(path, VM_FILE), vm, { mode: 0o600 });
   give(path);
   let timer: NodeJS.Timeout | undefined;
   let isOver = false;
@@ -104,23 +110,31 @@ function unusable(path: string, cause: unknown): ChainkeepError {
 }
 
 /** Folders that killed runs left behind for this machine; folders of others stay, for their QEMU may still use them. */
-export function removeDeadFolders(base: string, vmSocket: string): readonly string[] {
+export function removeDeadFolders({ base, vm, owner }: Omit<ScratchRequest, 'tag'>): readonly string[] {
   const dead: string[] = [];
-  for (const name of readdirSync(base)) {
+  for (const name of listFolder(base)) {
     const tag = name.startsWith('chainkeep-') ? tagOf(name) : undefined;
-    if (tag === undefined || isRunning(tag) || !isOf(join(base, name), vmSocket)) continue;
+    if (tag === undefined || isRunning(tag) || !isOf(join(base, name), vm, owner)) continue;
     rmSync(join(base, name), { recursive: true, force: true });
     dead.push(tag);
   }
   return dead;
 }
 
+function listFolder(base: string): readonly string[] {
+  try {
+    return readdirSync(base);
+  } catch (error) {
+    throw unusable(base, error);
+  }
+}
+
 /** The base may be a folder in which everybody makes folders. */
-function isOf(folder: string, vmSocket: string): boolean {
+function isOf(folder: string, vm: string, owner: FileOwner | undefined): boolean {
   try {
     const { uid } = statSync(folder);
-    if (uid !== process.getuid?.() && uid !== statSync(vmSocket).uid) return false;
-    return readFileSync(join(folder, OWNER_FILE), 'utf8') === vmSocket;
+    if (uid !== process.getuid?.() && uid !== owner?.uid) return false;
+    return readFileSync(join(folder, VM_FILE), 'utf8') === vm;
   } catch (error) {
     if (systemCode(error) === 'ENOENT' || systemCode(error) === 'EACCES' || systemCode(error) === 'ENOTDIR') return false;
     throw error;

@@ -1,8 +1,8 @@
 // Names for everything that a run makes inside of a QEMU, by which a later run knows what was left behind by one that was killed.
 
 import { readFileSync } from 'node:fs';
-import { type Clock, newId } from '../../plumbing/clock.ts';
-import { systemCode } from '../../plumbing/errors.ts';
+import { type Clock, newId } from '../plumbing/clock.ts';
+import { systemCode } from '../plumbing/errors.ts';
 
 const PREFIX = 'chainkeep-';
 /** Names of nodes have at most 31 characters. */
