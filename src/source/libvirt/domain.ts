@@ -1,5 +1,6 @@
 // A domain of libvirt: which disks it has, who it runs as, and what the backup that it may be in says.
 
+import { setTimeout as sleep } from 'node:timers/promises';
 import { ChainkeepError, isChainkeepError } from '../../plumbing/errors.ts';
 import type { FileOwner } from '../scratch-folder.ts';
 import { domainOption, virsh } from './virsh.ts';
@@ -77,6 +78,23 @@ export async function readRunningBackup(domain: string): Promise<readonly string
     throw error;
   }
   return childrenOf(parseXml(text), 'disks', 'disk', 'scratch').map(({ attributes }) => attributes.file ?? '');
+}
+
+const ENDED_WITHIN_MS = 30_000;
+const LOOK_EVERY_MS = 50;
+
+/** Resolves when libvirt is done with the files of the backup, too: it gives them back to their owners. */
+export async function endRunningBackup(domain: string): Promise<void> {
+  await virsh('domjobabort', domainOption(domain));
+  for (let waited = 0; await readRunningBackup(domain); waited += LOOK_EVERY_MS) {
+    if (waited > ENDED_WITHIN_MS) {
+      throw new ChainkeepError('HYPERVISOR_FAILED', `libvirt does not end the backup of the domain ${domain}`, {
+        advice: 'the next backup of it tries it again',
+        context: { domain, waited_ms: waited },
+      });
+    }
+    await sleep(LOOK_EVERY_MS);
+  }
 }
 
 export async function listCheckpoints(domain: string): Promise<readonly string[]> {

@@ -13,7 +13,7 @@ import { plannedDisk } from '../planned-disk.ts';
 import { isMark, isRunning, newRunNames, type RunNames, tagOf } from '../run-tag.ts';
 import { DEFAULT_SCRATCH, makeScratchFolder, removeDeadFolders, type ScratchFolder } from '../scratch-folder.ts';
 import { backupXml, checkpointXml, EXPORT_BITMAP, exportName } from './backup-xml.ts';
-import { type Domain, type DomainDisk, listCheckpoints, readDiskSize, readDomain, readRunningBackup } from './domain.ts';
+import { type Domain, type DomainDisk, endRunningBackup, listCheckpoints, readDiskSize, readDomain, readRunningBackup } from './domain.ts';
 import { domainOption, virsh } from './virsh.ts';
 
 /** `request.address` is `libvirt:` and the name of the domain. Throws SOURCE_NOT_FOUND, SOURCE_INVALID, CONNECTION_FAILED, HYPERVISOR_FAILED, BACKUP_IN_PROGRESS. */
@@ -61,7 +61,7 @@ async function abortLeftover({ name }: Domain): Promise<readonly string[]> {
       context: { domain: name },
     });
   }
-  await virsh('domjobabort', domainOption(name));
+  await endRunningBackup(name);
   return [tag];
 }
 
@@ -235,7 +235,7 @@ class DomainRun {
   async #endJob(): Promise<void> {
     const { domain, scratch } = this.#parts;
     const files = await readRunningBackup(domain.name);
-    if (files?.some((file) => dirname(file) === scratch.path)) await virsh('domjobabort', domainOption(domain.name));
+    if (files?.some((file) => dirname(file) === scratch.path)) await endRunningBackup(domain.name);
   }
 
   /** A checkpoint is of all disks: the new one stays when one of them was kept with it, the old ones go when all were. */

@@ -60,6 +60,16 @@ export async function withFrozenGuest<T>(agent: GuestAgent, onNotice: (notice: s
   }
 }
 
+/** A run that was killed may have left the guest frozen. */
+export async function thawAfterKill(agent: GuestAgent, onNotice: (notice: string) => void): Promise<void> {
+  try {
+    if ((await agent.status()) === 'thawed') return;
+  } catch {
+    // Whatever it is, thawing a guest that is not frozen does no harm.
+  }
+  await thaw(agent, onNotice);
+}
+
 async function freeze(agent: GuestAgent, onNotice: (notice: string) => void): Promise<boolean> {
   try {
     if ((await agent.status()) === 'frozen') {

@@ -13,7 +13,7 @@ import { isMark, newRunNames, tagOf } from '../run-tag.ts';
 import { DEFAULT_SCRATCH, makeScratchFolder, removeDeadFolders } from '../scratch-folder.ts';
 import { discoverDisks, type VmDisk } from './discover-disks.ts';
 import { findGuestAgent } from './find-agent.ts';
-import { type GuestAgent, openGuestAgent, withFrozenGuest } from './guest-agent.ts';
+import { type GuestAgent, openGuestAgent, thawAfterKill, withFrozenGuest } from './guest-agent.ts';
 import { removeLeftovers } from './leftovers.ts';
 import { endPointInTime, type PointInTime, type PointInTimeParts, removeBitmap, takePointInTime } from './point-in-time.ts';
 import { openQmp, type QmpConnection } from './qmp-connection.ts';
@@ -60,8 +60,11 @@ async function openDisks(qmp: QmpConnection, request: VmRequest): Promise<Opened
   if (dead.size > 0) onNotice('a killed backup had left an export of this machine behind: it was removed');
   const disks = await discoverDisks(qmp);
   const names = newRunNames(systemClock);
-  const scratch = await makeScratchFolder({ ...place, tag: names.tag });
   const agent = await reachAgent(qmp, request, dead.size > 0);
+  const scratch = await makeScratchFolder({ ...place, tag: names.tag }).catch((error: unknown) => {
+    agent?.close();
+    throw error;
+  });
   const atRest: PointInTimeParts['atRest'] = (work) => (agent ? withFrozenGuest(agent, onNotice, work) : work());
   const parts: PointInTimeParts = { qmp, disks, names, server: { isOurs: false }, scratch, atRest };
   const kept = new Set<VmDisk>();
@@ -106,7 +109,7 @@ async function reachAgent(qmp: QmpConnection, { guestAgent, onNotice }: VmReques
   const path = guestAgent ?? (await findGuestAgent(qmp));
   const agent = path === undefined ? undefined : await openGuestAgent(path);
   if (!agent) onNotice('no guest agent answers: the backup is as after a power loss');
-  else if (wasKilled && (await agent.status()) === 'frozen') await agent.thaw();
+  else if (wasKilled) await thawAfterKill(agent, onNotice);
   return agent;
 }
 
