@@ -6,8 +6,8 @@ import type { ByteRange } from '../disk/extent.ts';
 import { ChainkeepError } from '../plumbing/errors.ts';
 import { openFileSource } from '../plumbing/file-source.ts';
 
-/** About a million stretches: with 64 KiB each all of a disk of 64 GiB, scattered; where more changed, a full compare is not slower. */
-const MOST_BYTES = 64 * 2 ** 20;
+/** About 800 000 stretches, which take some 100 MB of memory while they are read. Where more changed, comparing is not slower. */
+const MOST_BYTES = 32 * 2 ** 20;
 
 /** VMware's mark for "everything that is in use": it says nothing of what was used and is not any more. */
 const SINCE_EVER = '*';

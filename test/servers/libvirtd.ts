@@ -1,4 +1,4 @@
-// A libvirt of its own for tests: 'libvirtd' in a folder, as a user who is not root, with domains that QEMU emulates. Talked to with 'virsh'.
+// A libvirt of its own for tests: 'libvirtd' in a folder, as a user who is not root, with domains of 'qemu-system-x86_64'. Talked to with 'virsh'.
 
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
