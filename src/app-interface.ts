@@ -5,6 +5,7 @@ import type { BackupInput, BackupOutcome } from './app-backup-interface.ts';
 import type { DatabaseCare } from './app-database-interface.ts';
 import type { JobLog, JobWatch } from './app-job-interface.ts';
 import type { ClockCare, Holds, HoldView, ProtectOutcome } from './app-lock-interface.ts';
+import type { ExportInput, ExportOutcome, ExportWatch } from './app-serving-interface.ts';
 import type { Secret } from './plumbing/secret.ts';
 import type { BackupType } from './repository/sidecar-fields.ts';
 
@@ -29,6 +30,15 @@ export type {
   JobWatch,
 } from './app-job-interface.ts';
 export type { ClockCare, ClockView, HoldOutcome, Holds, HoldView, ListedHold, ProtectOutcome } from './app-lock-interface.ts';
+export type {
+  ExportInput,
+  ExportOutcome,
+  ExportWatch,
+  ScratchPlace,
+  ServedDisk,
+  ServedExport,
+  ServingPlace,
+} from './app-serving-interface.ts';
 
 export interface RepositoryView {
   readonly repository_id: string;
@@ -191,36 +201,6 @@ export interface RestoreOutcome {
   readonly chain: readonly string[];
 }
 
-export interface ExportInput {
-  /** An id, an unambiguous beginning of one, or "latest" with `vm`. */
-  readonly backup: string;
-  readonly vm?: string;
-  readonly listen:
-    | { readonly kind: 'tcp'; readonly host: string; readonly port: number }
-    | { readonly kind: 'unix'; readonly path: string };
-  /** Folder with server-cert.pem, server-key.pem and ca-cert.pem. */
-  readonly tls_certificates?: string;
-  /** Without TLS where others can reach it. */
-  readonly plaintext: boolean;
-}
-
-export interface ServedExport {
-  readonly backup_id: string;
-  /** For NBD clients. */
-  readonly address: string;
-  readonly total_bytes: number;
-  readonly job_id: string;
-}
-
-export interface ExportWatch extends JobWatch {
-  readonly onServing: (served: ServedExport) => void;
-}
-
-export interface ExportOutcome {
-  readonly job_id: string;
-  readonly backup_id: string;
-}
-
 export interface DeleteOutcome {
   readonly job_id: string | null;
   readonly backup_id: string;
@@ -317,7 +297,7 @@ export interface App {
   backup(input: BackupInput, watch: JobWatch): Promise<readonly BackupOutcome[]>;
   verify(input: VerifyInput, watch: JobWatch): Promise<VerifyOutcome>;
   restore(input: RestoreInput, watch: JobWatch): Promise<RestoreOutcome>;
-  /** Serves a restore point read-only over NBD until the signal fires. */
+  /** Serves a backup, or all disks of a restore point, over NBD until the signal fires. Throws BACKUP_NOT_FOUND and RESTORE_POINT_INCOMPLETE. */
   exportBackup(input: ExportInput, watch: ExportWatch): Promise<ExportOutcome>;
   deleteBackup(backup: string, options: { readonly vm?: string; readonly dry_run: boolean }, watch: JobWatch): Promise<DeleteOutcome>;
 

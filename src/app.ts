@@ -160,10 +160,19 @@ class ChainkeepApp implements view.App {
   }
 
   async exportBackup(input: view.ExportInput, watch: view.ExportWatch): Promise<view.ExportOutcome> {
-    const { exportBackup } = await import('./jobs/kinds/export.ts');
-    const backup = await this.#findBackup(input.backup, input.vm);
+    const { exportBackups } = await import('./jobs/kinds/export.ts');
+    return exportBackups(await this.#open(), await this.#backupsToExport(input, watch), input, watch);
+  }
+
+  async #backupsToExport({ backup: reference, vm, at }: view.ExportInput, watch: view.JobWatch): Promise<readonly BackupJob[]> {
+    if (reference === undefined) {
+      if (vm === undefined || at === undefined) throw new ChainkeepError('USAGE', 'a restore point is named by its VM and a time');
+      const { findRestorePoint } = await import('./jobs/kinds/restore-point.ts');
+      return (await findRestorePoint(this.#catalog, await getVmContext(this.#catalog, vm), at, watch)).backups;
+    }
+    const backup = await this.#findBackup(reference, vm);
     this.#requireCompleted(backup);
-    return exportBackup(await this.#open(), backup, input, watch);
+    return [backup];
   }
 
   async deleteBackup(

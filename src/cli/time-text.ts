@@ -1,4 +1,21 @@
-// Times for people: local time and durations. JSON answers keep the UTC text they come with.
+// Times for people: local time and durations. JSON answers keep the UTC text they come with, and options take it.
+
+import { ChainkeepError } from '../plumbing/errors.ts';
+
+/**
+ * An instant of `2026-11-22T14:05:09Z`; also with a blank for the T, without seconds, or with an offset from UTC (`+01:00`). Without Z and offset it is
+ * UTC, too. Throws USAGE.
+ */
+export function parseTime(text: string): string {
+  const match = /^(\d{4}-\d\d-\d\d)[T ](\d\d:\d\d)(:\d\d(?:\.\d{1,6})?)?(Z|[+-]\d\d:\d\d)?$/i.exec(text);
+  const [, day = '', minute = '', seconds = ':00', zone = 'Z'] = match ?? [];
+  const time = new Date(`${day}T${minute}${seconds}${zone.toUpperCase()}`);
+  const midnight = new Date(`${day}T00:00:00Z`);
+  const exist = !Number.isNaN(time.getTime()) && !Number.isNaN(midnight.getTime());
+  // A day that its month does not have would become one of the next.
+  if (match && exist && midnight.toISOString().startsWith(day)) return time.toISOString();
+  throw new ChainkeepError('USAGE', `"${text}" is no time`, { advice: 'give it in UTC, as 2026-11-22T14:05:09Z' });
+}
 
 /** The minute that was shown last: rows of a listing follow each other in time, and reading the time zone is slow. */
 let shown = { minute: '', local: '' };

@@ -135,6 +135,20 @@ export class ScratchFile implements ByteSource {
   }
 }
 
+/** Of what is free this part is left to others, whose files lie beside: the catalog, for one. */
+const LEFT_FREE = 0.1;
+
+/** What may be kept where nobody said how much, and nothing is reserved. */
+export function mostWithoutReserving(folder: string): number {
+  try {
+    makeFolder(folder, 0o700);
+    const { bavail, bsize } = statfsSync(folder);
+    return Math.floor(bavail * bsize * (1 - LEFT_FREE));
+  } catch (error) {
+    throw targetError(folder, error);
+  }
+}
+
 function nameIn(folder: string): string {
   return join(folder, `.scratch-${randomToken(8)}`);
 }

@@ -6,6 +6,7 @@ export const ERROR_CODES = {
   // backups and chains
   BACKUP_NOT_FOUND: 'no backup has this id',
   BACKUP_AMBIGUOUS: 'the given beginning of an id fits several backups',
+  RESTORE_POINT_INCOMPLETE: 'a disk of the restore point is missing',
   BACKUP_IN_PROGRESS: 'another run holds the lease of this disk',
   BACKUP_IN_USE: 'another job reads this backup',
   BACKUP_HAS_DEPENDENTS: 'other backups need this one',

@@ -3,7 +3,7 @@ import { safeJson, safeText } from '../../src/cli/safe-text.ts';
 import { formatSize, parseSize } from '../../src/cli/size-text.ts';
 import { renderFields, renderTable } from '../../src/cli/table.ts';
 import { cutToWidth, padToWidth, textWidth } from '../../src/cli/text-width.ts';
-import { formatDuration, formatTime } from '../../src/cli/time-text.ts';
+import { formatDuration, formatTime, parseTime } from '../../src/cli/time-text.ts';
 import { ChainkeepError } from '../../src/plumbing/errors.ts';
 
 describe('safe text', () => {
@@ -60,6 +60,22 @@ describe('sizes', () => {
 });
 
 describe('times', () => {
+  it.for([
+    ['2026-11-22T14:05:09Z', '2026-11-22T14:05:09.000Z'],
+    ['2026-11-22 14:05', '2026-11-22T14:05:00.000Z'],
+    ['2026-11-22t14:05:09.25+01:30', '2026-11-22T12:35:09.250Z'],
+    ['2024-02-29 00:00-12:00', '2024-02-29T12:00:00.000Z'],
+  ] as const)('%s is %s', ([text, instant]) => {
+    expect(parseTime(text)).toBe(instant);
+  });
+
+  it.for(['', 'now', '2026-11-22', '2026-02-30T00:00Z', '2026-13-01T00:00Z', '2026-11-22T24:30Z', '2026-11-22T14:05:09Zz'])(
+    '%j is none',
+    (text) => {
+      expect(() => parseTime(text)).toThrow(expect.objectContaining({ code: 'USAGE' }));
+    },
+  );
+
   it('are shown in local time', () => {
     const local = new Date(2026, 10, 22, 4, 5, 9);
     expect(formatTime(local.toISOString())).toBe('2026-11-22 04:05:09');

@@ -1,12 +1,13 @@
 // A restore point served over NBD, as a user does it: read by 'qemu-img', 'qemu-io', 'nbdcopy' and 'nbdinfo', which must see the disk and nothing wrong.
 
 import { existsSync, readFileSync, writeFileSync } from 'node:fs';
-import { beforeAll, describe, expect, it, onTestFinished } from 'vitest';
-import type { JobDetails, ServedExport } from '../../src/app-interface.ts';
+import { beforeAll, describe, expect, it } from 'vitest';
+import type { JobDetails } from '../../src/app-interface.ts';
 import { openNbdReader } from '../../src/nbd/client/nbd-reader.ts';
 import { runTool } from '../nbd/nbd-peers.ts';
 import { makeTlsMaterial } from '../nbd/tls-material.ts';
-import { noise, qemuIo, type RunningCommand, sharedScratchHome } from './scratch-home.ts';
+import { noise, qemuIo, sharedScratchHome } from './scratch-home.ts';
+import { endServing, type Serving, startServing } from './start-serving.ts';
 
 const MIB = 1 << 20;
 const user = sharedScratchHome();
@@ -24,22 +25,21 @@ beforeAll(async () => {
 const oldest = (): { id: string; copy: string } => taken[0] ?? { id: '', copy: '' };
 const newest = (): { id: string; copy: string } => taken.at(-1) ?? { id: '', copy: '' };
 
-interface Serving extends ServedExport {
-  readonly command: RunningCommand;
-  readonly socket: string;
+interface ServedBackup {
+  readonly backup_id: string;
+  readonly address: string;
+  readonly total_bytes: number;
+  readonly job_id: string;
 }
 
-async function serve(...args: readonly string[]): Promise<Serving> {
-  const command = user.start('export', ...args, '--json');
-  onTestFinished(() => command.kill('SIGKILL'));
-  const served: ServedExport = JSON.parse(await command.printed('\n'));
-  return { ...served, command, socket: /socket=(.*)$/.exec(served.address)?.[1] ?? '' };
+type Exporting = Serving<ServedBackup> & { readonly socket: string };
+
+async function serve(...args: readonly string[]): Promise<Exporting> {
+  const serving = await startServing<ServedBackup>(user, 'export', ...args);
+  return { ...serving, socket: /socket=(.*)$/.exec(serving.address)?.[1] ?? '' };
 }
 
-async function end({ command }: Serving): Promise<void> {
-  command.kill('SIGINT');
-  expect(await command.ended).toMatchObject({ code: 0 });
-}
+const end = endServing;
 
 describe('a restore point as an export', () => {
   it('is the disk as it was, of each point, for every client, and says where it reads as zeros', async () => {
@@ -58,7 +58,8 @@ describe('a restore point as an export', () => {
   });
 
   it('is read in pieces of any size and place, and cannot be written to', async () => {
-    const { address, command, ...rest } = await serve(newest().id);
+    const serving = await serve(newest().id);
+    const { address } = serving;
     const bytes = readFileSync(newest().copy);
     const reader = await openNbdReader(address);
     for (const [offset, length] of [
@@ -74,7 +75,7 @@ describe('a restore point as an export', () => {
     }
     await reader.close();
     expect((await runTool('qemu-io', '-f', 'raw', address, '-c', 'write 0 512')).code).not.toBe(0);
-    await end({ address, command, ...rest });
+    await end(serving);
   });
 
   it('is waited for by a delete, listed as a job, and leaves nothing when it ends', async () => {

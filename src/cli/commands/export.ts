@@ -1,65 +1,75 @@
-// `export`: a restore point as a disk over NBD, until it is interrupted.
+// `export`: a backup, or all disks of a restore point, as disks over NBD, until it is interrupted.
 
-import { randomBytes } from 'node:crypto';
-import { join, resolve } from 'node:path';
-import { Command } from 'commander';
-import type { ExportInput } from '../../app-interface.ts';
+import { Command, Option } from 'commander';
+import type { ExportInput, ServedExport } from '../../app-interface.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
 import { cliContext, printAnswer } from '../cli-context.ts';
-import { notBuiltYet } from '../planned-command.ts';
 import { safeText } from '../safe-text.ts';
+import {
+  addScratchOptions,
+  addServingOptions,
+  type ScratchOptions,
+  type ServingOptions,
+  scratchPlace,
+  servingPlace,
+} from '../serving-options.ts';
+import { parseTime } from '../time-text.ts';
 import { withJob } from '../with-app.ts';
 
-interface ExportOptions {
+interface ExportOptions extends ServingOptions, ScratchOptions {
   readonly vm?: string;
-  readonly listen?: string;
-  readonly tlsCertificates?: string;
-  readonly plaintext?: boolean;
   readonly at?: string;
   readonly writable?: boolean;
 }
 
 export function exportCommand(): Command {
-  return new Command('export')
-    .description('serve a restore point read-only over NBD, every byte checked, until interrupted; prints the address first')
+  const command = new Command('export')
+    .description('serve a backup, or all disks of a restore point (--vm NAME --at TIME), over NBD, every byte checked, until interrupted')
     .argument('[backup]', 'an id, an unambiguous beginning of one, or "latest" with --vm')
-    .option('--vm <name>', 'the VM that "latest" means')
-    .option('--listen <address>', 'unix:PATH or tcp:ADDR:PORT, port 0 for any (default: a unix socket in the home)')
-    .option('--tls-certificates <folder>', 'server-cert.pem, server-key.pem, and ca-cert.pem, of which clients must have a certificate')
-    .option('--plaintext', 'without TLS also where others can reach it')
-    .option('--at <time>', 'the newest restore point not after this time (not built yet)')
-    .option('--writable', 'with an overlay that is thrown away (not built yet)')
-    .action(async (backup: string | undefined, options: ExportOptions, command: Command) => {
-      const context = cliContext(command);
-      const input = exportInput(backup, options, context.home);
-      await withJob(context, (app, watch) =>
-        app.exportBackup(input, {
-          ...watch,
-          onServing: (served) => printAnswer(context, { success: true, ...served }, () => `${safeText(served.address)}\n`),
-        }),
-      );
-    });
+    .option('--vm <name>', 'the VM that "latest" or --at means')
+    .addOption(
+      new Option('--at <time>', 'all disks of the newest restore point of the VM that was complete then: 2026-11-22T14:05Z; UTC').argParser(
+        parseTime,
+      ),
+    )
+    .option('--writable', 'let clients write; what they wrote is gone at the end, and the backup stays as it is');
+  addScratchOptions(command, 'default: what is free, less a tenth, and nothing is reserved');
+  return addServingOptions(command).action(async (backup: string | undefined, options: ExportOptions, called: Command) => {
+    const context = cliContext(called);
+    const input = exportInput(backup, options, context.home);
+    await withJob(context, (app, watch) =>
+      app.exportBackup(input, {
+        ...watch,
+        onServing: (served) => printAnswer(context, { success: true, ...answer(input, served) }, () => addresses(input, served)),
+      }),
+    );
+  });
 }
 
 function exportInput(backup: string | undefined, options: ExportOptions, home: string): ExportInput {
-  if (options.at !== undefined) throw notBuiltYet('--at');
-  if (options.writable) throw notBuiltYet('--writable');
-  if (backup === undefined) throw new ChainkeepError('USAGE', 'say what to export: an id, or "latest" with --vm');
+  const { vm, at, writable, scratchDir, scratchSize } = options;
+  const advice = 'name a backup by its id, "latest" with --vm, or a restore point with --vm and --at';
+  if (backup === undefined && (vm === undefined || at === undefined)) throw new ChainkeepError('USAGE', 'say what to export', { advice });
+  if (backup !== undefined && at !== undefined) throw new ChainkeepError('USAGE', 'a BACKUP and --at do not go together', { advice });
+  if (!writable && (scratchDir ?? scratchSize) !== undefined)
+    throw new ChainkeepError('USAGE', '--scratch-dir and --scratch-size are for what is written', { advice: 'give --writable with them' });
   return {
-    backup,
-    ...(options.vm !== undefined && { vm: options.vm }),
-    listen: listenAt(options.listen ?? `unix:${join(home, `export-${randomBytes(4).toString('hex')}.sock`)}`),
-    ...(options.tlsCertificates !== undefined && { tls_certificates: resolve(options.tlsCertificates) }),
-    plaintext: options.plaintext ?? false,
+    ...(backup !== undefined && { backup }),
+    ...(vm !== undefined && { vm }),
+    ...(at !== undefined && { at }),
+    ...(writable && { writable: scratchPlace(options, home) }),
+    ...servingPlace(options, home, 'export'),
   };
 }
 
-function listenAt(text: string): ExportInput['listen'] {
-  const [, path] = /^unix:(.+)$/s.exec(text) ?? [];
-  if (path !== undefined) return { kind: 'unix', path: resolve(path) };
-  const [, host = '', port = ''] = /^tcp:(?:\[?([^\][]+)\]?):(\d{1,5})$/.exec(text) ?? [];
-  if (host !== '' && Number(port) <= 65_535) return { kind: 'tcp', host, port: Number(port) };
-  throw new ChainkeepError('USAGE', `--listen takes unix:PATH or tcp:ADDR:PORT, not "${text}"`, {
-    advice: 'for example --listen tcp:127.0.0.1:10809',
-  });
+/** One disk, or the list of those of a restore point. */
+function answer({ at }: ExportInput, served: ServedExport): object {
+  const [first] = served.disks;
+  if (at !== undefined || !first) return served;
+  const { backup_id, address, total_bytes } = first;
+  return { backup_id, address, total_bytes, job_id: served.job_id };
+}
+
+function addresses({ at }: ExportInput, { disks }: ServedExport): string {
+  return disks.map((disk) => `${at === undefined ? '' : `disk ${disk.disk_id}: `}${safeText(disk.address)}\n`).join('');
 }
