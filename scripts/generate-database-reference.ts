@@ -27,6 +27,7 @@ const MEANINGS: Readonly<Record<string, string>> = {
   log_events: 'The lines of a job.',
   job_heartbeats: 'When a running job was last heard of, and whether somebody wants it to stop.',
   leases: 'Who is writing to one disk of one VM in one repository; a lease that is not renewed ends at `expires_at`.',
+  push_completions: 'That somebody has said that the disks pushed to a running job are complete. The row goes with its job.',
   readers: 'Who is reading a backup, so that it is not merged or deleted meanwhile.',
   space_reservations: 'Room in a repository that a running job counts on.',
   secrets:

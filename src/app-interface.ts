@@ -5,7 +5,7 @@ import type { BackupInput, BackupOutcome } from './app-backup-interface.ts';
 import type { DatabaseCare } from './app-database-interface.ts';
 import type { JobLog, JobWatch } from './app-job-interface.ts';
 import type { ClockCare, Holds, HoldView, ProtectOutcome } from './app-lock-interface.ts';
-import type { ExportInput, ExportOutcome, ExportWatch } from './app-serving-interface.ts';
+import type { ExportInput, ExportOutcome, ExportWatch, Pushes } from './app-serving-interface.ts';
 import type { Secret } from './plumbing/secret.ts';
 import type { BackupType } from './repository/sidecar-fields.ts';
 
@@ -34,9 +34,14 @@ export type {
   ExportInput,
   ExportOutcome,
   ExportWatch,
+  Pushes,
+  PushOutcome,
+  ReceiveInput,
+  ReceiveWatch,
   ScratchPlace,
   ServedDisk,
   ServedExport,
+  ServedPush,
   ServingPlace,
 } from './app-serving-interface.ts';
 
@@ -309,6 +314,7 @@ export interface App {
   listVms(): Promise<readonly VmView[]>;
   renameVm(vm: string, name: string): Promise<void>;
 
+  readonly pushes: Pushes;
   readonly jobs: JobLog;
   readonly database: DatabaseCare;
   readonly holds: Holds;

@@ -1,5 +1,6 @@
 // The part of the App's interface that is about disks served over NBD. Others name it through app-interface.ts.
 
+import type { BackupInput, BackupOutcome } from './app-interface.ts';
 import type { JobWatch } from './app-job-interface.ts';
 
 /** Where an NBD server listens, and how clients prove who they are. */
@@ -50,4 +51,67 @@ export interface ExportWatch extends JobWatch {
 
 export interface ExportOutcome {
   readonly job_id: string;
+}
+
+/** How long a receiving job waits, in seconds. */
+export interface PushLimitsView {
+  /** In which a client that vanished must be back. */
+  readonly reconnect_within: number;
+  /** Without any client: before the first one, and after all have said goodbye. */
+  readonly wait: number;
+}
+
+export interface ReceiveInput
+  extends ServingPlace,
+    Pick<BackupInput, 'vm' | 'repository' | 'type' | 'compression' | 'cluster_size' | 'change_id'> {
+  readonly disks: readonly {
+    readonly disk_id: number;
+    readonly size_bytes: number;
+    /** The export reads as the parent, which must have this change id, and only what is written counts as changed. Else it reads as zeros at first. */
+    readonly since_change_id?: string;
+  }[];
+  /** Without `bytes` each disk may be written as a whole. */
+  readonly scratch: ScratchPlace;
+  /** Instead of what is set for the installation. */
+  readonly limits: Partial<PushLimitsView>;
+}
+
+export interface ServedPush {
+  readonly job_id: string;
+  readonly disks: readonly ServedDisk[];
+}
+
+export interface ReceiveWatch extends JobWatch {
+  readonly onServing: (served: ServedPush) => void;
+}
+
+/** A backup that a push became. */
+export interface PushedBackup {
+  readonly backup_id: string;
+  readonly disk_id: number;
+  readonly backup_type: string;
+  readonly parent_backup_id: string | null;
+  readonly change_id: string | null;
+  readonly total_bytes: number;
+  readonly size_bytes: number;
+}
+
+export interface PushOutcome {
+  readonly job_id: string;
+  readonly restore_point_id: string | null;
+  readonly backups: readonly PushedBackup[];
+}
+
+export interface Pushes {
+  /** Opens writable exports, and makes a backup of them when somebody completes it. Ends when the signal fires, and nothing is committed then. */
+  receive(input: ReceiveInput, watch: ReceiveWatch): Promise<readonly BackupOutcome[]>;
+  /**
+   * What was pushed is complete: says so to the process that receives, which then waits until the last client has said goodbye. Throws JOB_NOT_RECEIVING,
+   * and JOB_ENDED.
+   */
+  complete(jobId: string, changeId?: string): Promise<{ readonly job_id: string; readonly status: 'completing' }>;
+  /** Waits until the job has ended. Throws what it failed of. */
+  outcome(jobId: string, signal?: AbortSignal): Promise<PushOutcome>;
+  /** With `set` from now on. */
+  limits(set?: Partial<PushLimitsView>): Promise<PushLimitsView>;
 }

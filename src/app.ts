@@ -5,6 +5,7 @@ import { embeddedDatabase, openDatabaseCare } from './app-database.ts';
 import type * as view from './app-interface.ts';
 import { openJobLog, removeOldJobsWhenDue } from './app-jobs.ts';
 import { type LockParts, openClockCare, openHolds } from './app-locks.ts';
+import { openPushes } from './app-pushes.ts';
 import { backupDetails, chainView, vmView } from './app-views.ts';
 import {
   type BackupFilter,
@@ -235,6 +236,10 @@ class ChainkeepApp implements view.App {
 
   #lockParts(): LockParts {
     return { catalog: this.#catalog, open: () => this.#open(), findBackup: (reference, vm) => this.#findBackup(reference, vm) };
+  }
+
+  get pushes(): view.Pushes {
+    return openPushes({ catalog: this.#catalog, home: this.#options.home, open: () => this.#open(), recover: () => this.recover() });
   }
 
   get jobs(): view.JobLog {

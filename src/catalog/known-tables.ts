@@ -11,6 +11,7 @@ import { JOB_STEPS } from './job-steps.ts';
 import { JOB_TRACKING } from './job-tracking.ts';
 import { LEASES } from './leases.ts';
 import { LOG_EVENTS } from './log-events.ts';
+import { PUSH_COMPLETIONS } from './push-completions.ts';
 import { READERS } from './readers.ts';
 import { SECRETS } from './secrets.ts';
 import { SETTINGS } from './settings.ts';
@@ -37,6 +38,7 @@ export const KNOWN_TABLES: readonly KnownTable[] = [
   { table: JOB_STEPS, key: 'id' },
   { table: LOG_EVENTS, key: 'id' },
   { table: JOB_HEARTBEATS, key: 'job_id' },
+  { table: PUSH_COMPLETIONS, key: 'job_id' },
   { table: LEASES, key: 'id' },
   { table: READERS, key: 'id' },
   { table: SPACE_RESERVATIONS, key: 'id' },

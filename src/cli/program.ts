@@ -22,6 +22,7 @@ const COMMANDS: readonly { readonly names: readonly string[]; readonly load: Loa
   { names: ['restore'], load: async () => [(await import('./commands/restore.ts')).restoreCommand()] },
   { names: ['export'], load: async () => [(await import('./commands/export.ts')).exportCommand()] },
   { names: ['delete'], load: async () => [(await import('./commands/delete.ts')).deleteCommand()] },
+  { names: ['receive'], load: async () => [(await import('./commands/receive.ts')).receiveCommand()] },
   { names: ['hold'], load: async () => [(await import('./commands/hold.ts')).holdCommand()] },
   { names: ['jobs'], load: async () => [(await import('./commands/jobs.ts')).jobsCommand()] },
   { names: ['clock'], load: async () => [(await import('./commands/clock.ts')).clockCommand()] },
@@ -30,7 +31,7 @@ const COMMANDS: readonly { readonly names: readonly string[]; readonly load: Loa
   { names: ['image'], load: async () => [(await import('./commands/image.ts')).imageCommand()] },
   { names: ['nbd'], load: async () => [(await import('./commands/nbd.ts')).nbdCommand()] },
   {
-    names: [...['prune', 'copy', 'repair', 'synthetic-full', 'copies', 'policy', 'receive'], ...['serve', 'worker', 'schedule']],
+    names: [...['prune', 'copy', 'repair', 'synthetic-full', 'copies', 'policy'], ...['serve', 'worker', 'schedule']],
     load: async () => (await import('./commands/planned.ts')).plannedCommands(),
   },
 ];

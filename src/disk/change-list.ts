@@ -13,8 +13,8 @@ export interface ChangeList {
 export interface ChangeTracking {
   /** What it can tell, for messages: `the bitmap b0`. */
   readonly name: string;
-  /** Everything that changed since the state with this mark, or undefined where the source cannot tell. */
-  since(mark: string): ChangeList | undefined;
+  /** Everything that changed since the state with this mark, kept as this backup, or undefined where the source cannot tell. */
+  since(mark: string, backupId?: string): ChangeList | undefined;
   /** When the parent has another mark: an error, for somebody handed the list over and must know that it is of no use, or all is read and compared. */
   readonly otherwise: 'refuse' | 'compare';
 }

@@ -66,6 +66,8 @@ async function settleOrphansOfDisk(environment: JobEnvironment, orphan: BackupJo
 }
 
 async function decide(environment: JobEnvironment, job: TrackedJob): Promise<Settlement> {
+  const socket = textOf(job, 'socket');
+  if (socket !== undefined) await removeStaleSocket(socket);
   try {
     if (job.job_type === 'backup') return await decideBackup(environment, job);
     if (job.job_type === 'delete') return await decideDelete(environment, job);
@@ -217,8 +219,6 @@ async function decideHold(environment: JobEnvironment, job: TrackedJob): Promise
 }
 
 async function decideOther(job: TrackedJob): Promise<Settlement> {
-  const socket = textOf(job, 'socket');
-  if (socket !== undefined) await removeStaleSocket(socket);
   const partial = textOf(job, 'partial');
   if (partial !== undefined) {
     await removePartialFile(partial);

@@ -22,6 +22,8 @@ export const ERROR_CODES = {
   JOB_NOT_FOUND: 'no job has this id',
   JOB_LOST: 'another process has settled this job, because nothing was heard of it',
   JOB_ENDED: 'the job has ended already',
+  JOB_NOT_RECEIVING: 'the job does not wait for a pushed disk',
+  PUSH_INCOMPLETE: 'a push was completed of which nothing, or not every disk, had been written',
   LEASE_LOST: 'the lease of this disk ended while it was being written',
   // repositories and stores
   REPOSITORY_NOT_FOUND: 'no repository has this name or id',

@@ -26,7 +26,7 @@ export interface SourceRequest {
 export interface OpenedSource {
   readonly reader: DiskReader;
   /** For the sidecar. */
-  readonly kind: 'file' | 'device' | 'qcow2' | 'nbd' | 'qmp' | 'libvirt';
+  readonly kind: 'file' | 'device' | 'qcow2' | 'nbd' | 'qmp' | 'libvirt' | 'push';
   /** What a person should know of it. */
   readonly notices: readonly string[];
   /** Where it knows by itself what changed since another backup. */

@@ -3,8 +3,10 @@
 import { mkdirSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { expect, inject, it } from 'vitest';
+import type { PushOutcome, ServedPush } from '../../src/app-interface.ts';
 import { download, makeBucket } from '../servers/s3-bucket.ts';
 import { noise, qemuImg, qemuIo, type ScratchHome, scratchHome, tool } from './scratch-home.ts';
+import { startServing } from './start-serving.ts';
 
 /** Registers the repository as a user does: settings in the open, the secret from a file. */
 async function addRepository(home: ScratchHome, bucket: string, ...more: readonly string[]): Promise<void> {
@@ -76,4 +78,34 @@ it('what is wrong with the settings is said in one line with advice', async () =
     /has no Object Lock[\s\S]*chosen when a bucket is made/,
   );
   await expect(addRepository(home, bucket, 'endpoint=http://127.0.0.1:1')).rejects.toThrow(/cannot be reached[\s\S]*check the endpoint/);
+});
+
+it('a disk that is pushed becomes a backup in a bucket', async () => {
+  const home = scratchHome();
+  await addRepository(home, await makeBucket(inject('s3')));
+  const disk = home.path('disk.raw');
+  writeFileSync(disk, noise(12 * 2 ** 20 + 512, 3));
+  const size = String(12 * 2 ** 20 + 512);
+  const serving = await startServing<ServedPush>(home, 'receive', '--vm', 'vm-1', '--size', size, '--repo', 'cloud');
+  tool('nbdcopy', disk, serving.disks[0]?.address ?? '');
+  const { backups } = await home.json<PushOutcome>('receive', 'complete', serving.job_id, '--change-id', 'c1');
+  expect(await serving.command.ended).toMatchObject({ code: 0 });
+  qemuIo(disk, 'raw', 'write -P 7 5M 1M');
+  const changes = await startServing<ServedPush>(
+    home,
+    'receive',
+    '--vm',
+    'vm-1',
+    '--size',
+    size,
+    '--repo',
+    'cloud',
+    '--since-change-id',
+    'c1',
+  );
+  tool('qemu-io', '-f', 'raw', '-c', 'write -P 7 5M 1M', changes.disks[0]?.address ?? '');
+  const next = await home.json<PushOutcome>('receive', 'complete', changes.job_id);
+  expect(next.backups[0]).toMatchObject({ backup_type: 'incremental', parent_backup_id: backups[0]?.backup_id });
+  await home.expectRestores(next.backups[0]?.backup_id ?? '', disk);
+  expect(await home.verifyAll('cloud')).toMatchObject({ checked: 2, damaged: [] });
 });

@@ -11,6 +11,7 @@ import { COORDINATION_STEPS } from './coordination-steps.ts';
 import { HEARTBEAT_STEPS } from './heartbeat-steps.ts';
 import { JOB_LOG_STEPS } from './job-log-steps.ts';
 import { type Step, schemaWords } from './portability.ts';
+import { PUSH_STEPS } from './push-steps.ts';
 import { SECRET_STEPS } from './secret-steps.ts';
 
 /** In the order in which they run. Once released, a step is never changed or removed: new ones are added at the end. */
@@ -22,6 +23,7 @@ export const STEPS: readonly Step[] = [
   ...SECRET_STEPS,
   ...HEARTBEAT_STEPS,
   ...ACCESS_STEPS,
+  ...PUSH_STEPS,
 ];
 
 /** Safe to call from several processes at once, and again after a kill: each step can be repeated, and its number is written after it. */

@@ -55,11 +55,6 @@ const PLANNED: readonly PlannedCommand[] = [
       },
     ],
   },
-  {
-    usage: 'receive',
-    description: 'take a disk that is pushed over NBD',
-    options: { '--vm <name>': 'the VM it belongs to', '--disk <n>': 'number of the disk', '--size <size>': 'of the disk: 10G' },
-  },
   { usage: 'serve', description: 'run the server' },
   { usage: 'worker', description: 'run a worker' },
   { usage: 'schedule', description: 'what is due', commands: [{ usage: 'run', description: 'run what is due now' }] },

@@ -24,30 +24,51 @@ export async function planBackupOnly(
   watch: JobWatch,
 ): Promise<readonly BackupOutcome[]> {
   checkInput(input);
-  const context = (await findVmContext(environment.catalog, input.vm)) ?? newVm(environment, input.vm);
   const onNotice = (notice: string): void => watch.onNotice?.(notice);
   const parentMark = parentMarkOf(environment, choice, input);
   const { disks, close } = await openDisks(input, { onNotice, isPlanOnly: true, parentMark, signal: watch.signal });
   try {
-    const logger: Logger = { log: (level, message) => (level === 'warn' ? watch.onNotice?.(message) : undefined) };
-    const plan = choice.row
-      ? planIn({ environment, row: choice.row, input, context, restorePointId: 'dry-run' }, logger, watch.signal)
-      : planAlone(environment, input);
-    const outcomes: BackupOutcome[] = [];
-    for (const disk of disks) {
-      const planned = await plan(disk);
-      const memory = memoryNotice(planned);
-      if (memory !== undefined) watch.onNotice?.(memory);
-      if (planned.changes.isMissed) watch.onNotice?.(planned.changes.reason);
-      outcomes.push(outcomeOf(disk, planned, context, choice));
-    }
-    return outcomes;
+    const context = await vmOf(environment, input);
+    const planned = await planDisks({ environment, choice, input }, disks, watch);
+    return planned.map(({ disk, plan }) => outcomeOf(disk, plan, context, choice));
   } finally {
     await close();
   }
 }
 
-type Planned = Pick<BackupPlan, 'backupId' | 'type' | 'chain' | 'changes' | 'uploadMemory' | 'mostBytes'>;
+export interface PlannedRun {
+  readonly environment: JobEnvironment;
+  readonly choice: RepositoryChoice;
+  readonly input: BackupInput;
+}
+
+/** The plan of each disk as it would be now; what a person should know of it is told. */
+export async function planDisks(
+  { environment, choice, input }: PlannedRun,
+  disks: readonly Disk[],
+  watch: JobWatch,
+): Promise<readonly { readonly disk: Disk; readonly plan: Planned }[]> {
+  const context = await vmOf(environment, input);
+  const logger: Logger = { log: (level, message) => (level === 'warn' ? watch.onNotice?.(message) : undefined) };
+  const plan = choice.row
+    ? planIn({ environment, row: choice.row, input, context, restorePointId: 'dry-run' }, logger, watch.signal)
+    : planAlone(environment, input);
+  const all: { readonly disk: Disk; readonly plan: Planned }[] = [];
+  for (const disk of disks) {
+    const planned = await plan(disk);
+    const memory = memoryNotice(planned);
+    if (memory !== undefined) watch.onNotice?.(memory);
+    if (planned.changes.isMissed) watch.onNotice?.(planned.changes.reason);
+    all.push({ disk, plan: planned });
+  }
+  return all;
+}
+
+async function vmOf(environment: JobEnvironment, { vm }: BackupInput): Promise<VmIdentity> {
+  return (await findVmContext(environment.catalog, vm)) ?? newVm(environment, vm);
+}
+
+export type Planned = Pick<BackupPlan, 'backupId' | 'type' | 'chain' | 'changes' | 'uploadMemory' | 'mostBytes'>;
 
 /** Also whether there is room, at this moment; a plan reserves nothing. */
 function planIn(run: Run, logger: Logger, signal: AbortSignal | undefined): (disk: Disk) => Promise<Planned> {

@@ -36,12 +36,22 @@ export interface RepositoryChoice {
   readonly make: () => Promise<BackupRepository>;
 }
 
+/** Where the disks of a run come from: they are open while `use` runs, and closed after it. */
+export interface DiskSupply {
+  /** For the job log: `, pushed`. */
+  readonly words: string;
+  /** Tells others what kind of backup job this is. */
+  readonly metadata: Readonly<Record<string, unknown>>;
+  readonly withDisks: <T>(job: JobContext, use: (disks: readonly Disk[], input: BackupInput) => Promise<T>) => Promise<T>;
+}
+
 /** Throws CONFIG_INVALID and VM_AMBIGUOUS before there is a job; whatever goes wrong later stands in the job log. */
 export async function backup(
   environment: JobEnvironment,
   choice: RepositoryChoice,
   input: BackupInput,
   watch: JobWatch,
+  supply: DiskSupply = sourcesOf(environment, choice, input),
 ): Promise<readonly BackupOutcome[]> {
   checkInput(input);
   startWorkersAhead();
@@ -49,25 +59,38 @@ export async function backup(
   const diskIds = input.disks.map((disk) => disk.disk_id);
   const spec = {
     jobType: 'backup',
-    operation: `backup of ${vm?.vm_name ?? input.vm}, ${isOfVm(input) ? 'all disks' : diskIds.map((id) => `disk ${id}`).join(', ')}, to ${choice.name}`,
-    metadata: { disks: diskIds },
+    operation: `backup of ${vm?.vm_name ?? input.vm}, ${isOfVm(input) ? 'all disks' : diskIds.map((id) => `disk ${id}`).join(', ')}${supply.words}, to ${choice.name}`,
+    metadata: { disks: diskIds, ...supply.metadata },
     ...(vm && { contextId: vm.context_id }),
   };
   const { result } = await runJob(environment, spec, watch, async (job) => {
     for (const { message, setting } of await checkServerSettings(environment.catalog)) job.logger.log('warn', message, { setting });
-    const onNotice = (notice: string): void => job.logger.log('warn', notice);
-    const parentMark = parentMarkOf(environment, choice, input);
-    const options = { onNotice, isPlanOnly: false, parentMark, signal: job.signal };
-    const { disks, close } = await job.step('open the sources', () => openDisks(input, options));
-    try {
-      if (isOfVm(input)) await enterVmDisks(disks, job);
+    return supply.withDisks(job, async (disks, wanted) => {
       const row = choice.row ?? (await job.step('make the repository', choice.make));
-      return await withVm(environment, input.vm, job, (context) => runRestorePoint({ environment, row, input, context }, disks, job));
-    } finally {
-      await close();
-    }
+      return withVm(environment, input.vm, job, (context) => runRestorePoint({ environment, row, input: wanted, context }, disks, job));
+    });
   });
   return result;
+}
+
+/** The sources that the input names. */
+function sourcesOf(environment: JobEnvironment, choice: RepositoryChoice, input: BackupInput): DiskSupply {
+  return {
+    words: '',
+    metadata: {},
+    withDisks: async (job, use) => {
+      const onNotice = (notice: string): void => job.logger.log('warn', notice);
+      const parentMark = parentMarkOf(environment, choice, input);
+      const options = { onNotice, isPlanOnly: false, parentMark, signal: job.signal };
+      const { disks, close } = await job.step('open the sources', () => openDisks(input, options));
+      try {
+        if (isOfVm(input)) await enterVmDisks(disks, job);
+        return await use(disks, input);
+      } finally {
+        await close();
+      }
+    },
+  };
 }
 
 /** Whoever settles the job after a crash looks at these disks. */

@@ -34,6 +34,11 @@ export interface NbdExport {
   /** Without it the export is read-only. */
   readonly changes?: DiskChanges;
   readonly contexts?: readonly ServedContext[];
+  /**
+   * Hears of each client that has chosen the export. What it answers hears when nothing of that client is at work on the disk any more, and whether the
+   * client had said goodbye (NBD_CMD_DISC); one that vanishes may not have had an answer to all that it asked for.
+   */
+  readonly onClient?: () => (saidGoodbye: boolean) => void;
   /** Bytes, a power of 2 from 512 on: what requests should be multiples of; 65 536 if left out. */
   readonly preferredBlock?: number;
 }

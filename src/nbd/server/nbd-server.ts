@@ -176,7 +176,8 @@ class ListeningServer implements NbdServer {
       return;
     }
     client.exportName = name;
-    client.transmission = new Transmission({
+    const left = agreement.served.onClient?.();
+    const transmission = new Transmission({
       agreement,
       pool: this.#pool,
       slowLimit: this.#limits.slowLimit,
@@ -184,6 +185,8 @@ class ListeningServer implements NbdServer {
         if (!isChainkeepError(error, 'CONNECTION_FAILED')) this.#problem(error);
       },
     });
+    client.transmission = transmission;
+    if (left) void client.gone.then(() => left(transmission.saidGoodbye));
   }
 
   #problem(error: unknown): void {

@@ -54,6 +54,7 @@ export class Transmission {
   #leaving = false;
   #stopping = false;
   #ended = false;
+  #saidGoodbye = false;
 
   constructor({ agreement, pool, slowLimit, onProblem }: TransmissionSetup) {
     const { socket, headers, served } = agreement;
@@ -77,6 +78,10 @@ export class Transmission {
     return this.#idle.promise;
   }
 
+  get saidGoodbye(): boolean {
+    return this.#saidGoodbye;
+  }
+
   /** New requests are refused from now on; the connection ends when the others have ended. */
   stop(): void {
     this.#stopping = true;
@@ -92,6 +97,7 @@ export class Transmission {
   #take(): void {
     const request = parseRequest(dataView(this.#head), this.#agreement.headers === 'extended');
     if (request.command === COMMAND.DISC) {
+      this.#saidGoodbye = true;
       this.#leave();
       return;
     }

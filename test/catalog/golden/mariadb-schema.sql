@@ -121,3 +121,5 @@ create index if not exists `idx_audit_actor` on `audit_log` (`actor`, `at`);
 create table if not exists `storage_samples` (`id` bigint not null primary key auto_increment, `repository_id` varchar(64) not null, `sampled_at` datetime(6) not null, `total_bytes` bigint not null check (total_bytes >= 0), `used_bytes` bigint not null check (used_bytes >= 0), `available_bytes` bigint not null check (available_bytes >= 0), constraint `fk_storage_samples_repository_id` foreign key (`repository_id`) references `backup_repositories` (`id`) on delete cascade) engine = InnoDB default character set utf8mb4 collate utf8mb4_nopad_bin;
 
 create index if not exists `idx_samples_repository` on `storage_samples` (`repository_id`, `sampled_at`);
+
+create table if not exists `push_completions` (`job_id` varchar(64) not null primary key, `change_id` varchar(191), `requested_at` datetime(6) not null, constraint `fk_push_completions_job_id` foreign key (`job_id`) references `job_tracking` (`id`) on delete cascade) engine = InnoDB default character set utf8mb4 collate utf8mb4_nopad_bin;

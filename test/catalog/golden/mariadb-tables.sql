@@ -276,6 +276,14 @@ CREATE TABLE `log_events` (
   CONSTRAINT `fk_log_events_step_id` FOREIGN KEY (`step_id`) REFERENCES `job_steps` (`id`) ON DELETE SET NULL
 ) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_nopad_bin;
 
+CREATE TABLE `push_completions` (
+  `job_id` varchar(64) NOT NULL,
+  `change_id` varchar(191) DEFAULT NULL,
+  `requested_at` datetime(6) NOT NULL,
+  PRIMARY KEY (`job_id`),
+  CONSTRAINT `fk_push_completions_job_id` FOREIGN KEY (`job_id`) REFERENCES `job_tracking` (`id`) ON DELETE CASCADE
+) ENGINE=InnoDB DEFAULT CHARSET=utf8mb4 COLLATE=utf8mb4_nopad_bin;
+
 CREATE TABLE `readers` (
   `id` varchar(64) NOT NULL,
   `backup_id` varchar(64) NOT NULL,

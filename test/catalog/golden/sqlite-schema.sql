@@ -106,6 +106,8 @@ CREATE INDEX "idx_log_events_job" on "log_events" ("job_id", "ts");
 
 CREATE INDEX "idx_log_events_step" on "log_events" ("step_id");
 
+CREATE TABLE "push_completions" ("job_id" text not null primary key check (length(job_id) <= 64), "change_id" text check (length(change_id) <= 191), "requested_at" text not null check (requested_at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), constraint "fk_push_completions_job_id" foreign key ("job_id") references "job_tracking" ("id") on delete cascade) strict;
+
 CREATE TABLE "readers" ("id" text not null primary key check (length(id) <= 64), "backup_id" text not null check (length(backup_id) <= 64), "repository_id" text not null check (length(repository_id) <= 64), "job_id" text check (length(job_id) <= 64), "owner" text not null check (json_valid(owner)), "acquired_at" text not null check (acquired_at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), "expires_at" text not null check (expires_at glob '[0-9][0-9][0-9][0-9]-[01][0-9]-[0-3][0-9]T[0-2][0-9]:[0-5][0-9]:[0-5][0-9].[0-9][0-9][0-9]*Z'), constraint "fk_readers_backup_id" foreign key ("backup_id") references "backup_jobs" ("id") on delete cascade, constraint "fk_readers_repository_id" foreign key ("repository_id") references "backup_repositories" ("id") on delete cascade) strict;
 
 CREATE INDEX "idx_readers_backup" on "readers" ("backup_id", "repository_id");
