@@ -14,7 +14,7 @@ export interface ServingOptions {
 }
 
 export interface ScratchOptions {
-  readonly scratchDir?: string;
+  readonly scratch?: string;
   readonly scratchSize?: number;
 }
 
@@ -27,7 +27,7 @@ export function addServingOptions(command: Command): Command {
 
 export function addScratchOptions(command: Command, unsaid: string): Command {
   return command
-    .option('--scratch-dir <folder>', 'where what clients write is kept meanwhile (default: "scratch" in the home)')
+    .option('--scratch <folder>', 'where what clients write is kept meanwhile (default: "scratch" in the home)')
     .addOption(new Option('--scratch-size <size>', `how much of it each disk may take, reserved at once (${unsaid})`).argParser(parseSize));
 }
 
@@ -40,8 +40,8 @@ export function servingPlace(options: ServingOptions, home: string, word: string
   };
 }
 
-export function scratchPlace({ scratchDir, scratchSize }: ScratchOptions, home: string): ScratchPlace {
-  return { folder: resolve(scratchDir ?? join(home, 'scratch')), ...(scratchSize !== undefined && { bytes: scratchSize }) };
+export function scratchPlace({ scratch, scratchSize }: ScratchOptions, home: string): ScratchPlace {
+  return { folder: resolve(scratch ?? join(home, 'scratch')), ...(scratchSize !== undefined && { bytes: scratchSize }) };
 }
 
 function listenAt(text: string): ServingPlace['listen'] {

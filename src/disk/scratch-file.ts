@@ -172,7 +172,7 @@ function noRoom(folder: string, required: number, available: number): ChainkeepE
     'INSUFFICIENT_STORAGE',
     `up to ${required} bytes may have to be kept in ${folder}, ${available} are free there`,
     {
-      advice: 'choose another folder with --scratch-dir, or allow less with --scratch-size',
+      advice: 'choose another folder with --scratch, or allow less with --scratch-size',
       context: { folder, required_bytes: required, available_bytes: available },
     },
   );

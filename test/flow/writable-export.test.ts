@@ -50,7 +50,7 @@ describe('a writable export', () => {
     // A second client, over several connections, sees the same.
     expect(await runTool('nbdcopy', '--connections=4', serving.address, user.path('copied.img'))).toMatchObject({ code: 0 });
     expect(readFileSync(user.path('copied.img')).equals(readFileSync(model))).toBe(true);
-    const beside = await serve('--writable', '--scratch-dir', user.path('elsewhere'), '--scratch-size', '64M');
+    const beside = await serve('--writable', '--scratch', user.path('elsewhere'), '--scratch-size', '64M');
     expect(await runTool('qemu-img', 'compare', '-f', 'raw', '-F', 'raw', beside.address, disk)).toMatchObject({ code: 0 });
     await endServing(beside);
     await endServing(serving);

@@ -47,12 +47,12 @@ export function exportCommand(): Command {
 }
 
 function exportInput(backup: string | undefined, options: ExportOptions, home: string): ExportInput {
-  const { vm, at, writable, scratchDir, scratchSize } = options;
+  const { vm, at, writable, scratch, scratchSize } = options;
   const advice = 'name a backup by its id, "latest" with --vm, or a restore point with --vm and --at';
   if (backup === undefined && (vm === undefined || at === undefined)) throw new ChainkeepError('USAGE', 'say what to export', { advice });
   if (backup !== undefined && at !== undefined) throw new ChainkeepError('USAGE', 'a BACKUP and --at do not go together', { advice });
-  if (!writable && (scratchDir ?? scratchSize) !== undefined)
-    throw new ChainkeepError('USAGE', '--scratch-dir and --scratch-size are for what is written', { advice: 'give --writable with them' });
+  if (!writable && (scratch ?? scratchSize) !== undefined)
+    throw new ChainkeepError('USAGE', '--scratch and --scratch-size are for what is written', { advice: 'give --writable with them' });
   return {
     ...(backup !== undefined && { backup }),
     ...(vm !== undefined && { vm }),
