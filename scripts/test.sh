@@ -7,11 +7,11 @@ cd "$root" || exit 1
 
 packages='qemu-utils qemu-system-x86 libvirt-daemon-system libvirt-clients nbdkit libnbd-bin openssl strace e2fsprogs xfsprogs mariadb-server faketime'
 # File servers and their clients; the guest of user-mode-linux uses what is installed here.
-packages="$packages samba smbnetfs fuse3 cifs-utils user-mode-linux nfs-common nfs-kernel-server rpcbind kmod iproute2 procps gcc libc6-dev"
+packages="$packages samba smbnetfs fuse3 cifs-utils user-mode-linux nbd-client nfs-common nfs-kernel-server rpcbind kmod iproute2 procps gcc libc6-dev"
 # A server for S3.
 packages="$packages radosgw ceph-mon ceph-osd ceph-common"
 tools='qemu-img qemu-io qemu-nbd qemu-system-x86_64 libvirtd virsh nbdkit nbdcopy nbdinfo openssl strace mkfs.ext4 mkfs.xfs mariadbd mariadb-install-db faketime'
-tools="$tools smbd smbnetfs linux.uml rpc.nfsd mount.nfs mount.cifs radosgw ceph-mon ceph-osd"
+tools="$tools smbd smbnetfs linux.uml nbd-client rpc.nfsd mount.nfs mount.cifs radosgw ceph-mon ceph-osd"
 PATH=$PATH:/usr/sbin:/sbin
 
 missing_tools() {

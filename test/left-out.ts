@@ -23,6 +23,7 @@ const TOOLS = [
   'smbd',
   'smbnetfs',
   'linux.uml',
+  'nbd-client',
   'rpc.nfsd',
   'mount.nfs',
   'mount.cifs',
