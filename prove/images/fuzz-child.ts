@@ -19,11 +19,15 @@ export interface FuzzTask {
   readonly guided: boolean;
   /** The file that says which case is under way, and when it began. */
   readonly marker: string;
+  /** This image alone, in a process of its own, under the number `from`. */
+  readonly alone?: Recipe;
 }
 
 export interface FuzzReport {
   readonly done: number;
   readonly bad: readonly { readonly number: number; readonly faults: readonly string[] }[];
+  /** The process has taken too much memory with this case and those before it. It is not counted yet: what it takes is seen when it runs alone. */
+  readonly swollen?: { readonly number: number; readonly recipe: Recipe };
   readonly opened: number;
   readonly read: number;
   readonly refused: number;
@@ -59,7 +63,12 @@ class FuzzRun {
   }
 
   async run(): Promise<void> {
-    const { from, to, guided } = this.#task;
+    const { from, to, guided, alone } = this.#task;
+    if (alone) {
+      await this.#attack(from, alone, new Random(this.#task.seed, from));
+      this.#send();
+      return;
+    }
     if (guided) await this.#coverage.start();
     let recent: { recipe: Recipe; random: Random }[] = [];
     for (let number = from; number < to; number++) {
@@ -90,19 +99,18 @@ class FuzzRun {
     image.reset();
     // What cases left behind must not add up: each is to show what it takes by itself.
     this.#collect();
+    const memory = process.resourceUsage().maxRSS / 1024;
+    if (memory > MOST_MEMORY_MIB && !this.#task.alone) {
+      this.#send({ number, recipe });
+      process.exit(0); // the next cases must not be blamed for it
+    }
     this.#report.done += 1;
     this.#report.opened += opened ? 1 : 0;
     this.#report.read += read;
     this.#report.refused += refused;
-    const memory = process.resourceUsage().maxRSS / 1024;
     const all = memory > MOST_MEMORY_MIB ? [...faults, `the process has ${Math.round(memory)} MiB of memory`] : faults;
-    if (all.length === 0) return;
     const where = describeRecipe(this.#images, recipe);
-    this.#report.bad.push({ number, faults: all.map((fault) => `${where}: ${fault}`) });
-    if (memory > MOST_MEMORY_MIB) {
-      this.#send();
-      process.exit(0); // the next cases must not be blamed for it
-    }
+    if (all.length > 0) this.#report.bad.push({ number, faults: all.map((fault) => `${where}: ${fault}`) });
   }
 
   #collect(): void {
@@ -111,8 +119,8 @@ class FuzzRun {
     this.#collected = process.memoryUsage.rss();
   }
 
-  #send(): void {
-    const report: FuzzReport = { ...this.#report, kept: this.#kept.length, blocks: this.#coverage.blocks };
+  #send(swollen?: FuzzReport['swollen']): void {
+    const report: FuzzReport = { ...this.#report, kept: this.#kept.length, blocks: this.#coverage.blocks, ...(swollen && { swollen }) };
     process.send?.(report);
     this.#report = emptyReport();
   }

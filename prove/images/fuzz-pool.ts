@@ -23,7 +23,20 @@ export async function runFuzz(task: FuzzTask, heard: Heard): Promise<void> {
 }
 
 /** The number of the next case that is to run. */
-function runChild(task: FuzzTask, heard: Heard): Promise<number> {
+async function runChild(task: FuzzTask, heard: Heard): Promise<number> {
+  const swollen: NonNullable<FuzzReport['swollen']>[] = [];
+  const next = await runProcess(task, (report) => {
+    if (report.swollen) swollen.push(report.swollen);
+    heard(report);
+  });
+  for (const { number, recipe } of swollen) {
+    const alone = { ...task, from: number, to: number + 1, guided: false, alone: recipe };
+    await runProcess(alone, heard);
+  }
+  return next;
+}
+
+function runProcess(task: FuzzTask, heard: Heard): Promise<number> {
   const { NODE_V8_COVERAGE: _, ...env } = process.env;
   const child = fork(CHILD, [JSON.stringify(task)], {
     env,
@@ -39,7 +52,7 @@ function runChild(task: FuzzTask, heard: Heard): Promise<number> {
     stderr = (stderr + text).slice(-4000);
   });
   child.on('message', (report: FuzzReport) => {
-    reported += report.done;
+    reported += report.done + (report.swollen ? 1 : 0);
     heard(report);
   });
   const watch = setInterval(() => {
