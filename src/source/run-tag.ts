@@ -12,8 +12,13 @@ const TAG = '([0-9a-z]+-[0-9a-z]+)';
 export interface RunNames {
   /** Process and its start: `3f2a-9k2l1`. */
   readonly tag: string;
-  /** Of the bitmaps that begin with this run, one a disk; the change id of its backups. No other run will ever make the same. */
-  readonly mark: string;
+  /**
+   * Of the bitmap that begins with this run on a disk; the change id of its backup. No other run will ever make the same, and no other disk has it: under
+   * a number that has come to stand for another disk, that one's bitmap would be taken for what changed since the backup of this one.
+   */
+  mark(disk: number): string;
+  /** Of the checkpoint that begins with this run, which is of all disks. */
+  readonly checkpoint: string;
   /** Of jobs and exports. */
   job(disk: number): string;
   node(disk: number): string;
@@ -23,9 +28,16 @@ export interface RunNames {
 
 export function newRunNames(clock: Clock): RunNames {
   const tag = `${process.pid.toString(36)}-${(startOf(process.pid) ?? 0).toString(36)}`;
+  const newMark = (): string => `${PREFIX}${tag}-${newId(clock)}`;
+  const marks = new Map<number, string>();
   return {
     tag,
-    mark: `${PREFIX}${tag}-${newId(clock)}`,
+    mark: (disk) => {
+      const mark = marks.get(disk) ?? newMark();
+      marks.set(disk, mark);
+      return mark;
+    },
+    checkpoint: newMark(),
     job: (disk) => `${PREFIX}${tag}-${disk}`,
     node: (disk) => `${NODE_PREFIX}${tag}-${disk}`,
     copy: (disk, index) => `${PREFIX}copy-${tag}-${disk}-${index}`,
@@ -37,7 +49,7 @@ export function tagOf(name: string): string | undefined {
   return new RegExp(`^(?:${PREFIX}(?:copy-)?|${NODE_PREFIX})${TAG}-`).exec(name)?.[1];
 }
 
-/** Is it a bitmap that began with a backup of ours? */
+/** Is it a bitmap or a checkpoint that began with a backup of ours? */
 export function isMark(name: string): boolean {
   return new RegExp(`^${PREFIX}${TAG}-\\d{8}t\\d{9}-[0-9a-z]{8}$`).test(name);
 }

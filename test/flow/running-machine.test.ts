@@ -107,6 +107,30 @@ describe('a running machine', () => {
   });
 });
 
+it('whose disks have changed places does not take the changes of one for those of the other', async () => {
+  const machine = makeMachine('swapped');
+  const [first, raw] = machine.disks;
+  if (!first || !raw) throw new Error('two disks were made');
+  qemuImg('convert', '-f', 'raw', '-O', 'qcow2', raw.path, user.path('swapped-1.qcow2'));
+  qemuImg('resize', '-q', user.path('swapped-1.qcow2'), '24M');
+  const disks = [first, { path: user.path('swapped-1.qcow2'), format: 'qcow2' }] as const;
+  const vm = await startQemu(machine.folder, disks);
+  const full = await user.run(...command(vm.address, machine));
+  expect(full.code, full.stderr).toBe(0);
+  await vm.quit();
+  // Each image has a bitmap that began with that backup, and the machine calls both disks as it did before.
+  const again = await startQemu(machine.folder, disks.toReversed());
+  for (const disk of [0, 1]) await again.write(disk, `write -P ${disk + 1} 4M 64k`);
+  const copies = [0, 1].map((disk) => again.save(1 - disk, user.path(`swapped-${disk}.raw`))).toReversed();
+  const run = await user.run(...command(again.address, machine));
+  expect(run.code, run.stderr).toBe(0);
+  const { backups }: Point = JSON.parse(run.stdout);
+  for (const backup of backups) {
+    expect(backup.changes).toContain('all of the disk is read and compared');
+    await user.expectRestores(backup.backup_id, copies[backup.disk_id] ?? '');
+  }
+});
+
 describe('a backup of a running machine that ends early', () => {
   it.each(['SIGINT', 'SIGKILL'] as const)(
     'by %s loses no change, and leaves nothing behind that the next one does not remove',

@@ -1,7 +1,7 @@
 // A guest is brought to rest for the moment of the backup, and woken up whatever happens.
 
 import { describe, expect, it } from 'vitest';
-import { openGuestAgent, withFrozenGuest } from '../../src/source/qmp/guest-agent.ts';
+import { GuestRest, openGuestAgent } from '../../src/source/qmp/guest-agent.ts';
 import { peerFolder } from '../nbd/nbd-peers.ts';
 import { type Scripted, scriptedSocket } from './scripted-socket.ts';
 
@@ -34,8 +34,9 @@ async function run(scripted: Scripted, work: () => Promise<string>): Promise<{ r
   const notices: string[] = [];
   const opened = await openGuestAgent(scripted.path);
   if (!opened) throw new Error('no agent answered');
-  const result = await withFrozenGuest(opened, (notice) => notices.push(notice), work).catch((error: unknown) => String(error));
-  opened.close();
+  const rest = new GuestRest(opened, { onNotice: (notice) => notices.push(notice), mayBeFrozen: false });
+  const result = await rest.around(work).catch((error: unknown) => String(error));
+  rest.close();
   return { result, notices };
 }
 
@@ -74,6 +75,45 @@ describe('a guest with an agent', () => {
     expect(notices).toEqual([expect.stringContaining('could not be thawed')]);
     expect(commands(scripted).filter((name) => name === 'fsfreeze-thaw')).toHaveLength(3);
   });
+});
+
+// Its freezing takes longer than anybody waits; it takes commands in their order.
+it('that freezes after nobody waits for it any more is thawed all the same', async () => {
+  let isFrozen = false;
+  let open: (() => void) | undefined;
+  const held = new Promise<void>((resolve) => {
+    open = resolve;
+  });
+  let busy: Promise<void> = Promise.resolve();
+  const answers: Readonly<Record<string, (id: number) => unknown>> = {
+    'guest-sync-delimited': (id) => id,
+    'guest-fsfreeze-status': () => (isFrozen ? 'frozen' : 'thawed'),
+    'guest-fsfreeze-freeze': () => {
+      isFrozen = true;
+      return 2;
+    },
+    'guest-fsfreeze-thaw': () => {
+      isFrozen = false;
+      return 2;
+    },
+  };
+  const scripted = await scriptedSocket(sockets('slow'), (line, socket) => {
+    const { execute, arguments: given } = JSON.parse(line.replace(/^\xff/, ''));
+    if (execute === 'guest-fsfreeze-freeze') busy = held;
+    busy = busy.then(() => void socket.write(`${JSON.stringify({ return: answers[execute]?.(given?.id) })}\n`));
+    return undefined;
+  });
+  const opened = await openGuestAgent(scripted.path, { freezeWithin: 300 });
+  if (!opened) throw new Error('no agent answered');
+  const notices: string[] = [];
+  const rest = new GuestRest(opened, { onNotice: (notice) => notices.push(notice), mayBeFrozen: false });
+  const done = rest.around(async () => 'done');
+  setTimeout(() => open?.(), 5000);
+  expect(await done).toBe('done');
+  await rest.wake();
+  rest.close();
+  expect(isFrozen).toBe(false);
+  expect(notices).toEqual([expect.stringContaining('as after a power loss')]);
 });
 
 describe('where no agent answers', () => {

@@ -13,6 +13,7 @@ import { plannedDisk } from '../planned-disk.ts';
 import { isMark, isRunning, newRunNames, type RunNames, tagOf } from '../run-tag.ts';
 import { DEFAULT_SCRATCH, makeScratchFolder, removeDeadFolders, type ScratchFolder } from '../scratch-folder.ts';
 import { backupXml, checkpointXml, EXPORT_BITMAP, exportName } from './backup-xml.ts';
+import { checkpointFor, checkpointOf, markOf } from './disk-mark.ts';
 import { type Domain, type DomainDisk, endRunningBackup, listCheckpoints, readDiskSize, readDomain, readRunningBackup } from './domain.ts';
 import { domainOption, virsh } from './virsh.ts';
 
@@ -44,7 +45,7 @@ const named = ({ number, name, file }: DomainDisk) => ({ diskId: number, name, p
 async function planVm({ name, disks }: Domain): Promise<OpenedVm> {
   const checkpoints = new Set((await listCheckpoints(name)).filter(isMark));
   const planned = disks.map(async (disk) => {
-    const marks = disk.keepsBitmaps ? checkpoints : new Set<string>();
+    const marks = new Set(disk.keepsBitmaps ? [...checkpoints].map((checkpoint) => markOf(checkpoint, disk)) : []);
     return { ...named(disk), source: plannedDisk({ name: disk.name, size: await readDiskSize(name, disk.name), kind: 'libvirt', marks }) };
   });
   return { disks: await Promise.all(planned), close: async () => undefined };
@@ -65,11 +66,17 @@ async function abortLeftover({ name }: Domain): Promise<readonly string[]> {
   return [tag];
 }
 
-async function thaw(domain: string, onNotice: (notice: string) => void): Promise<void> {
+/** Libvirt has nobody to ask in the guest: nothing there was frozen. */
+const NO_AGENT = /agent is not (configured|connected)|argument unsupported|not supported/i;
+
+/** False where it could not; then a notice was given. */
+async function thaw(domain: string, onNotice: (notice: string) => void): Promise<boolean> {
   try {
     await virsh('domfsthaw', domainOption(domain));
+    return true;
   } catch (error) {
     onNotice(`the guest could not be thawed, look at it now: ${messageOf(error)}`);
+    return false;
   }
 }
 
@@ -92,6 +99,8 @@ class DomainRun {
   /** Number of a disk → the checkpoint that its changes are counted from. */
   #since: ReadonlyMap<number, string> = new Map();
   #hasCheckpoint = false;
+  /** By us. */
+  #mayBeFrozen = false;
   #isGoingOn = false;
   #kept: KeptMarks[] = [];
 
@@ -103,15 +112,16 @@ class DomainRun {
     const { domain, request } = this.#parts;
     const checkpoints = new Set(await listCheckpoints(domain.name));
     const since = new Map<number, string>();
-    for (const { number, keepsBitmaps } of domain.disks) {
-      const mark = await request.parentMark(number);
-      if (mark !== undefined && keepsBitmaps && checkpoints.has(mark)) since.set(number, mark);
+    for (const disk of domain.disks) {
+      const mark = disk.keepsBitmaps ? await request.parentMark(disk.number) : undefined;
+      const checkpoint = mark === undefined ? undefined : checkpointFor(mark, disk);
+      if (checkpoint !== undefined && checkpoints.has(checkpoint)) since.set(disk.number, checkpoint);
     }
-    const isFrozen = await this.#freeze();
+    await this.#freeze();
     try {
       await this.#beginAnyhow(since);
     } finally {
-      if (isFrozen) await thaw(domain.name, request.onNotice);
+      await this.#wake();
     }
     this.#parts.scratch.watch((error) => {
       this.#broken.abort(error);
@@ -120,16 +130,24 @@ class DomainRun {
     });
   }
 
-  async #freeze(): Promise<boolean> {
+  async #freeze(): Promise<void> {
     const { domain, request } = this.#parts;
     try {
+      // Also when it fails: the agent may be at it still, or be done with it too late to tell.
+      this.#mayBeFrozen = true;
       await virsh('domfsfreeze', domainOption(domain.name));
-      return true;
     } catch (error) {
       if (!isChainkeepError(error, 'HYPERVISOR_FAILED')) throw error;
       request.onNotice(`the guest was not brought to rest, the backup is as after a power loss: ${error.context.said}`);
-      return false;
+      if (NO_AGENT.test(String(error.context.said))) this.#mayBeFrozen = false;
+      await this.#wake();
     }
+  }
+
+  /** Where it may be frozen. Called once more at the end: a guest that was busy may answer by then. */
+  async #wake(): Promise<void> {
+    const { domain, request } = this.#parts;
+    if (this.#mayBeFrozen) this.#mayBeFrozen = !(await thaw(domain.name, request.onNotice));
   }
 
   /** With checkpoints where libvirt can; where it finds one of them broken, or can make none, all is read, and it is said. */
@@ -159,7 +177,7 @@ class DomainRun {
     const { disks } = domain;
     const document = backupXml({ disks, socket: this.#socket, scratchFolder: scratch.path, since });
     const options = ['--backupxml', this.#write('backup.xml', document)];
-    if (withCheckpoint) options.push('--checkpointxml', this.#write('checkpoint.xml', checkpointXml(names.mark, disks)));
+    if (withCheckpoint) options.push('--checkpointxml', this.#write('checkpoint.xml', checkpointXml(names.checkpoint, disks)));
     await virsh('backup-begin', domainOption(domain.name), ...options);
     this.#isGoingOn = true;
     this.#hasCheckpoint = withCheckpoint;
@@ -192,14 +210,14 @@ class DomainRun {
   async #openDisk(disk: DomainDisk, signal: AbortSignal): Promise<OpenedSource> {
     const address = `nbd+unix:///${exportName(disk)}?socket=${encodeURIComponent(this.#socket)}`;
     const checkpoint = this.#since.get(disk.number);
-    const contexts = new Map(checkpoint === undefined ? [] : [[checkpoint, DIRTY_BITMAP_PREFIX + EXPORT_BITMAP]]);
+    const contexts = new Map(checkpoint === undefined ? [] : [[markOf(checkpoint, disk), DIRTY_BITMAP_PREFIX + EXPORT_BITMAP]]);
     const reader = await openNbdReader(address, { contexts: [...contexts.values()], reconnectWithin: 0, signal });
     return {
       reader,
       kind: 'libvirt',
       notices: [],
       changes: trackChanges(reader, contexts, 'libvirt'),
-      ...(this.#hasCheckpoint && disk.keepsBitmaps && { mark: this.#parts.names.mark }),
+      ...(this.#hasCheckpoint && disk.keepsBitmaps && { mark: markOf(this.#parts.names.checkpoint, disk) }),
       checkUnchanged: () => this.#checkKept(disk),
       kept: async (marks) => {
         this.#kept.push(marks);
@@ -220,6 +238,7 @@ class DomainRun {
   /** Never throws: what goes wrong is a notice. */
   async end(): Promise<void> {
     const { domain, request, scratch } = this.#parts;
+    await this.#wake();
     try {
       if (this.#isGoingOn) await this.#endJob();
       for (const name of await this.#uselessCheckpoints()) {
@@ -241,10 +260,10 @@ class DomainRun {
   /** A checkpoint is of all disks: the new one stays when one of them was kept with it, the old ones go when all were. */
   async #uselessCheckpoints(): Promise<readonly string[]> {
     const { domain, names, dead } = this.#parts;
-    if (this.#kept.length === 0) return this.#hasCheckpoint ? [names.mark] : [];
+    if (this.#kept.length === 0) return this.#hasCheckpoint ? [names.checkpoint] : [];
     if (this.#kept.length < domain.disks.length) return [];
-    const needed = new Set(this.#kept.flatMap((marks) => [...marks.needed]));
-    const known = new Set(this.#kept.flatMap((marks) => [...marks.known]));
+    const needed = new Set(this.#kept.flatMap((marks) => [...marks.needed].map(checkpointOf)));
+    const known = new Set(this.#kept.flatMap((marks) => [...marks.known].map(checkpointOf)));
     const all = await listCheckpoints(domain.name);
     return all.filter((name) => isMark(name) && !needed.has(name) && (known.has(name) || dead.has(tagOf(name) ?? '')));
   }

@@ -12,6 +12,8 @@ export function virsh(command: string, ...options: readonly string[]): Promise<s
   return new Promise((resolve, reject) => {
     const child = spawn('virsh', ['--quiet', command, ...options], {
       stdio: ['ignore', 'pipe', 'pipe'],
+      // Whoever interrupts us from a terminal interrupts us alone: what libvirt is asked for goes on without virsh, and nobody would know how it ended.
+      detached: true,
       env: { ...process.env, LC_ALL: 'C', LANGUAGE: 'C' },
     });
     const printed: Buffer[] = [];

@@ -20,8 +20,8 @@ export interface GuestAgent {
   close(): void;
 }
 
-/** Undefined where nobody answers at the socket. */
-export async function openGuestAgent(path: string): Promise<GuestAgent | undefined> {
+/** Undefined where nobody answers at the socket. `freezeWithin`: milliseconds. */
+export async function openGuestAgent(path: string, { freezeWithin = FREEZE_WITHIN_MS } = {}): Promise<GuestAgent | undefined> {
   const dialog = new AgentDialog();
   try {
     await dialog.open(path);
@@ -38,60 +38,73 @@ export async function openGuestAgent(path: string): Promise<GuestAgent | undefin
       throw odd('guest-fsfreeze-status', 'is no text');
     },
     freeze: async () => {
-      await dialog.ask('guest-fsfreeze-freeze', FREEZE_WITHIN_MS);
+      await dialog.ask('guest-fsfreeze-freeze', freezeWithin);
     },
-    thaw: async () => {
-      await dialog.ask('guest-fsfreeze-thaw', THAW_WITHIN_MS);
-    },
+    thaw: () => dialog.thaw(),
     close: () => dialog.close(),
   };
 }
 
-/**
- * Runs `work` while the guest is at rest. `onNotice` hears where it is not: then the point in time is one as after a power loss. The guest is
- * thawed before this resolves, also when `work` fails.
- */
-export async function withFrozenGuest<T>(agent: GuestAgent, onNotice: (notice: string) => void, work: () => Promise<T>): Promise<T> {
-  if (!(await freeze(agent, onNotice))) return work();
-  try {
-    return await work();
-  } finally {
-    await thaw(agent, onNotice);
-  }
+export interface GuestRestOptions {
+  readonly onNotice: (notice: string) => void;
+  /** A run that was killed may have left it so. */
+  readonly mayBeFrozen: boolean;
 }
 
-/** A run that was killed may have left the guest frozen. */
-export async function thawAfterKill(agent: GuestAgent, onNotice: (notice: string) => void): Promise<void> {
-  try {
-    if ((await agent.status()) === 'thawed') return;
-  } catch {
-    // Whatever it is, thawing a guest that is not frozen does no harm.
-  }
-  await thaw(agent, onNotice);
-}
+/** Brings a guest to rest and wakes it up again. */
+export class GuestRest {
+  readonly #agent: GuestAgent;
+  readonly #onNotice: (notice: string) => void;
+  /** By us. */
+  #mayBeFrozen: boolean;
 
-async function freeze(agent: GuestAgent, onNotice: (notice: string) => void): Promise<boolean> {
-  try {
-    if ((await agent.status()) === 'frozen') {
-      onNotice('the file systems of the guest are frozen already, by somebody else who must thaw them');
-      return false;
-    }
-    await agent.freeze();
-    return true;
-  } catch (error) {
-    onNotice(`the guest was not brought to rest, the backup is as after a power loss: ${messageOf(error)}`);
-    // It may have been frozen after all, too late to tell.
-    await thaw(agent, () => undefined);
-    return false;
+  constructor(agent: GuestAgent, { onNotice, mayBeFrozen }: GuestRestOptions) {
+    this.#agent = agent;
+    this.#onNotice = onNotice;
+    this.#mayBeFrozen = mayBeFrozen;
   }
-}
 
-async function thaw(agent: GuestAgent, onNotice: (notice: string) => void): Promise<void> {
-  for (let left = 3; left > 0; left -= 1) {
+  /**
+   * Runs `work` while the guest is at rest; where it cannot be brought there a notice says so, and the point in time is one as after a power loss. The
+   * guest is thawed before this resolves, also when `work` fails.
+   */
+  async around<T>(work: () => Promise<T>): Promise<T> {
+    await this.#freeze();
     try {
-      return await agent.thaw();
+      return await work();
+    } finally {
+      await this.wake();
+    }
+  }
+
+  /** Where it may be frozen; a notice says when it cannot be thawed. To be called once more when a run ends: a guest that was busy may answer by then. */
+  async wake(): Promise<void> {
+    for (let left = 3; left > 0 && this.#mayBeFrozen; left -= 1) {
+      try {
+        await this.#agent.thaw();
+        this.#mayBeFrozen = false;
+      } catch (error) {
+        if (left === 1) this.#onNotice(`the guest could not be thawed, look at it now: ${messageOf(error)}`);
+      }
+    }
+  }
+
+  close(): void {
+    this.#agent.close();
+  }
+
+  async #freeze(): Promise<void> {
+    try {
+      if ((await this.#agent.status()) === 'frozen') {
+        this.#onNotice('the file systems of the guest are frozen already, by somebody else who must thaw them');
+        return;
+      }
+      // Also when it fails: it may be frozen after all, too late to tell.
+      this.#mayBeFrozen = true;
+      await this.#agent.freeze();
     } catch (error) {
-      if (left === 1) onNotice(`the guest could not be thawed, look at it now: ${messageOf(error)}`);
+      this.#onNotice(`the guest was not brought to rest, the backup is as after a power loss: ${messageOf(error)}`);
+      await this.wake();
     }
   }
 }
@@ -118,12 +131,27 @@ class AgentDialog {
     });
   }
 
-  /** What the agent still had to say to whoever was here before us is left behind. */
-  async sync(): Promise<void> {
+  /** What the agent still had to say, to us or to whoever was here before us, is left behind. */
+  async sync(within = SYNC_WITHIN_MS): Promise<void> {
     const id = randomInt(1, 2 ** 31);
     this.#socket?.sendBytes(Uint8Array.of(0xff));
-    await this.#request({ execute: 'guest-sync-delimited', arguments: { id } }, SYNC_WITHIN_MS, (answer) => answer.return === id);
+    await this.#request({ execute: 'guest-sync-delimited', arguments: { id } }, within, (answer) => answer.return === id);
     this.#isInStep = true;
+  }
+
+  /** Also of an agent that is still busy with the freezing: it takes commands in their order, and says with the mark behind that it has come so far. */
+  async thaw(): Promise<void> {
+    const command = 'guest-fsfreeze-thaw';
+    if (this.#isInStep) {
+      await this.ask(command, THAW_WITHIN_MS);
+      return;
+    }
+    this.#socket?.send({ execute: command });
+    await this.sync(THAW_WITHIN_MS);
+    if ((await this.ask('guest-fsfreeze-status', SYNC_WITHIN_MS)) === 'frozen')
+      throw new ChainkeepError('HYPERVISOR_FAILED', 'the guest agent was asked to thaw and is still frozen', {
+        advice: 'look at the agent in the guest',
+      });
   }
 
   async ask(command: string, within: number): Promise<unknown> {

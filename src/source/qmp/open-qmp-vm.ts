@@ -13,7 +13,7 @@ import { isMark, newRunNames, tagOf } from '../run-tag.ts';
 import { DEFAULT_SCRATCH, makeScratchFolder, removeDeadFolders } from '../scratch-folder.ts';
 import { discoverDisks, type VmDisk } from './discover-disks.ts';
 import { findGuestAgent } from './find-agent.ts';
-import { type GuestAgent, openGuestAgent, thawAfterKill, withFrozenGuest } from './guest-agent.ts';
+import { GuestRest, openGuestAgent } from './guest-agent.ts';
 import { removeLeftovers } from './leftovers.ts';
 import { endPointInTime, type PointInTime, type PointInTimeParts, removeBitmap, takePointInTime } from './point-in-time.ts';
 import { openQmp, type QmpConnection } from './qmp-connection.ts';
@@ -60,12 +60,12 @@ async function openDisks(qmp: QmpConnection, request: VmRequest): Promise<Opened
   if (dead.size > 0) onNotice('a killed backup had left an export of this machine behind: it was removed');
   const disks = await discoverDisks(qmp);
   const names = newRunNames(systemClock);
-  const agent = await reachAgent(qmp, request, dead.size > 0);
+  const rest = await reachAgent(qmp, request, dead.size > 0);
   const scratch = await makeScratchFolder({ ...place, tag: names.tag }).catch((error: unknown) => {
-    agent?.close();
+    rest?.close();
     throw error;
   });
-  const atRest: PointInTimeParts['atRest'] = (work) => (agent ? withFrozenGuest(agent, onNotice, work) : work());
+  const atRest: PointInTimeParts['atRest'] = (work) => (rest ? rest.around(work) : work());
   const parts: PointInTimeParts = { qmp, disks, names, server: { isOurs: false }, scratch, atRest };
   const kept = new Set<VmDisk>();
   let givenWay: Promise<void> = Promise.resolve();
@@ -77,7 +77,8 @@ async function openDisks(qmp: QmpConnection, request: VmRequest): Promise<Opened
     } catch (error) {
       onNotice(`something is left in the virtual machine, the next backup removes it: ${error instanceof Error ? error.message : error}`);
     } finally {
-      agent?.close();
+      await rest?.wake();
+      rest?.close();
       qmp.close();
       scratch.remove();
     }
@@ -105,12 +106,13 @@ async function openDisks(qmp: QmpConnection, request: VmRequest): Promise<Opened
 }
 
 /** Where a run was killed, it may have been with the guest at rest: then it is woken up first. */
-async function reachAgent(qmp: QmpConnection, { guestAgent, onNotice }: VmRequest, wasKilled: boolean): Promise<GuestAgent | undefined> {
+async function reachAgent(qmp: QmpConnection, { guestAgent, onNotice }: VmRequest, wasKilled: boolean): Promise<GuestRest | undefined> {
   const path = guestAgent ?? (await findGuestAgent(qmp));
   const agent = path === undefined ? undefined : await openGuestAgent(path);
   if (!agent) onNotice('no guest agent answers: the backup is as after a power loss');
-  else if (wasKilled) await thawAfterKill(agent, onNotice);
-  return agent;
+  const rest = agent && new GuestRest(agent, { onNotice, mayBeFrozen: wasKilled });
+  await rest?.wake();
+  return rest;
 }
 
 /** Over a new connection where the old one is of no use any more. */
@@ -151,7 +153,7 @@ async function openDisk(parts: DiskParts, disk: VmDisk, signal: AbortSignal, onK
     kind: 'qmp',
     notices: [],
     changes: trackChanges(reader, contexts, 'QEMU'),
-    mark: names.mark,
+    mark: names.mark(disk.number),
     checkUnchanged: () => point.checkKept(disk),
     kept: async ({ needed, known }) => {
       onKept();

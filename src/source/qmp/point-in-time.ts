@@ -74,7 +74,7 @@ export async function takePointInTime(parts: PointInTimeParts): Promise<PointInT
 /** Ends the export and everything behind it, and forgets the bitmaps that began with it, where no backup was kept. */
 export async function endPointInTime({ qmp, names, server }: RunInVm, unkept: readonly VmDisk[]): Promise<void> {
   await removeOf(qmp, { isOurs: (name) => tagOf(name) === names.tag, isServerOurs: server.isOurs });
-  for (const { node } of unkept) await removeBitmap(qmp, node, names.mark);
+  for (const { number, node } of unkept) await removeBitmap(qmp, node, names.mark(number));
 }
 
 export async function removeBitmap(qmp: QmpConnection, node: string, name: string): Promise<void> {
@@ -107,7 +107,7 @@ function uselessMarks({ bitmaps }: VmDisk): readonly string[] {
 
 function transactionFor({ number, node, keepsBitmaps }: VmDisk, names: RunNames, copies: readonly Copy[]): object[] {
   return [
-    { type: 'block-dirty-bitmap-add', data: { node, name: names.mark, persistent: keepsBitmaps } },
+    { type: 'block-dirty-bitmap-add', data: { node, name: names.mark(number), persistent: keepsBitmaps } },
     // The old bitmaps go on: should this backup fail, they still know everything since theirs.
     ...copies.flatMap(({ bitmap, copy }) => [
       { type: 'block-dirty-bitmap-add', data: { node, name: copy, granularity: bitmap.granularity, disabled: true } },
