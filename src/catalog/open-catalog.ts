@@ -1,11 +1,11 @@
 // Opens the database that a URL names, makes it when it is missing, and brings its tables up to date.
 // It must stay cheap: what a current database does not need (migrations, the query builder) is not loaded.
 
-import { closeSync, existsSync, openSync } from 'node:fs';
+import { closeSync, existsSync, openSync, statfsSync } from 'node:fs';
 import { dirname, resolve } from 'node:path';
 import type { Database } from 'better-sqlite3';
 import type { Clock } from '../plumbing/clock.ts';
-import { ChainkeepError } from '../plumbing/errors.ts';
+import { ChainkeepError, isChainkeepError } from '../plumbing/errors.ts';
 import { makeFolder } from '../plumbing/make-folder.ts';
 import type { Catalog } from './catalog.ts';
 import { catalogError } from './database-error.ts';
@@ -64,9 +64,11 @@ function sqlitePath(url: string): string {
 async function openSqlite(path: string, timeout: number): Promise<Database> {
   try {
     if (!existsSync(path)) createPrivateFile(path);
+    refuseNoRoomForShared(path);
     const { default: Sqlite } = await import('better-sqlite3');
     return new Sqlite(path, { timeout });
   } catch (error) {
+    if (isChainkeepError(error)) throw error;
     const known = catalogError(error, path);
     if (known !== error) throw known;
     throw new ChainkeepError('CATALOG_FAILED', `the database ${path} cannot be opened: ${error instanceof Error ? error.message : error}`, {
@@ -75,6 +77,20 @@ async function openSqlite(path: string, timeout: number): Promise<Database> {
       cause: error,
     });
   }
+}
+
+/** SQLite shares memory through a file and makes sure of one block for each of its pages: where blocks are smaller, the others may find no room. */
+const PAGE_BYTES = 4096;
+const LEAST_FOR_SHARED = 256 * 1024;
+
+/** A process that touches shared memory for which there is no room is killed by the system (SIGBUS), without a word. */
+function refuseNoRoomForShared(path: string): void {
+  const { bsize, bavail } = statfsSync(dirname(path));
+  if (bsize >= PAGE_BYTES || bavail * bsize >= LEAST_FOR_SHARED) return;
+  throw new ChainkeepError('CATALOG_FAILED', `the disk of the database ${path} is full: ${bavail * bsize} bytes are free`, {
+    advice: 'the disk that holds the database is full; make room there',
+    context: { database: path, available_bytes: bavail * bsize, required_bytes: LEAST_FOR_SHARED },
+  });
 }
 
 /** Nobody else may read it; SQLite gives its side files the mode of the database. */

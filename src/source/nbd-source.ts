@@ -17,13 +17,14 @@ export interface NbdSourceOptions {
 /** Throws what `openNbdReader` throws. */
 export async function openNbdSource(address: string, { bitmap, signal }: NbdSourceOptions): Promise<OpenedSource> {
   const wanted = bitmap === undefined ? [] : [DIRTY_BITMAP_PREFIX + bitmap];
-  const reader = await openNbdReader(address, { contexts: wanted, ...(signal && { signal }) });
+  // What comes back at an address after a connection was lost may be the disk of another moment: half of a backup of each would look like a whole one.
+  const reader = await openNbdReader(address, { contexts: wanted, reconnectWithin: 0, ...(signal && { signal }) });
   const { name, facts, contexts } = reader;
   const notices: string[] = [];
   if (!hasFlag(facts.flags, 'READ_ONLY'))
     notices.push(`${name} can be written to: if somebody does meanwhile, the backup may hold a state between two moments`);
   if (!contexts.includes(BASE_ALLOCATION)) notices.push(`${name} does not tell where it reads as zeros: all of it is read`);
-  // An export has one size as long as one is connected; the reader refuses one that comes back with another.
+  // An export has one size as long as one is connected.
   const source = { reader, kind: 'nbd', notices, checkUnchanged: async () => undefined } as const;
   if (bitmap === undefined) return source;
   const changes = trackChanges(reader, new Map([[bitmap, DIRTY_BITMAP_PREFIX + bitmap]]), `the bitmap ${bitmap}`);

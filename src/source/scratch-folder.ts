@@ -22,6 +22,7 @@ export interface ScratchFolder {
   createImage(name: string, size: number): Promise<string>;
   /** Calls `onFull` once when the room comes to its end. */
   watch(onFull: (error: ChainkeepError) => void): void;
+  stopWatching(): void;
   remove(): void;
 }
 
@@ -50,6 +51,10 @@ export async function makeScratchFolder({ base, tag, vm, owner }: ScratchRequest
   give(path);
   let timer: NodeJS.Timeout | undefined;
   let isOver = false;
+  const stopWatching = (): void => {
+    isOver = true;
+    clearInterval(timer);
+  };
   return {
     path,
     createImage: async (name, size) => {
@@ -71,9 +76,9 @@ export async function makeScratchFolder({ base, tag, vm, owner }: ScratchRequest
       timer = setInterval(() => void look(), LOOK_EVERY_MS);
       void look();
     },
+    stopWatching,
     remove: () => {
-      isOver = true;
-      clearInterval(timer);
+      stopWatching();
       rmSync(path, { recursive: true, force: true });
     },
   };

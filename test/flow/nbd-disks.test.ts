@@ -51,6 +51,17 @@ describe('an export as a source', () => {
     expect(await user.json('verify', '--vm', 'over-nbd')).toMatchObject({ damaged: [] });
   });
 
+  it('that ends and begins anew in the middle ends the backup: it may be the disk of another moment', async () => {
+    const slow = await startServer(scratch('same'), 'nbdkit', ['-r', '--filter=delay', 'file', disk, 'rdelay=1']);
+    const run = user.start('backup', slow.address(), '--vm', 'mixed', '--json');
+    await user.appears('**/*.qcow2.tmp-*');
+    await slow.stop();
+    const other = await startServer(scratch('same'), 'nbdkit', ['-r', 'pattern', '16M']);
+    onTestFinished(() => other.stop());
+    refusal(await run.ended, 'CONNECTION_FAILED');
+    expect((await user.list('--vm', 'mixed')).map(({ status }) => status)).toEqual(['failed']);
+  });
+
   it('of a QCOW2 image behind qemu-nbd is the disk in it', async () => {
     const image = user.path('image.qcow2');
     qemuImg('convert', '-f', 'raw', '-O', 'qcow2', '-c', disk, image);

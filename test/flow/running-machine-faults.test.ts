@@ -12,12 +12,12 @@ const MIB = 1 << 20;
 const user = sharedScratchHome();
 const sockets = peerFolder();
 
-async function startMachine(name: string): Promise<RunningQemu> {
+async function startMachine(name: string, ...more: readonly string[]): Promise<RunningQemu> {
   const path = user.path(`${name}.img`);
   writeFileSync(path, noise(64 * MIB, 1));
   mkdirSync(user.path(`${name}-scratch`));
   mkdirSync(sockets(name));
-  return startQemu(sockets(name), [{ path, format: 'raw' }]);
+  return startQemu(sockets(name), [{ path, format: 'raw' }], ...more);
 }
 
 const scratchOf = (name: string): readonly string[] => ['--scratch', user.path(`${name}-scratch`)];
@@ -32,6 +32,15 @@ describe('a machine', () => {
     await vm.command('block-export-add', { type: 'nbd', id: 'theirs', 'node-name': 'node0' });
   });
 
+  it('with an iothread is refused where its QEMU would die of the backup, and left alone', async () => {
+    const vm = await startMachine('threaded', '-object', 'iothread,id=io0');
+    const version = await vm.command('query-version');
+    const refused = await user.run('backup', vm.address, '--vm', 'threaded', ...scratchOf('threaded'), '--json');
+    if (JSON.stringify(version).includes('"major":7')) expect(refusal(refused, 'SOURCE_INVALID').error).toContain('has iothreads');
+    else expect(refused.code, refused.stderr).toBe(0);
+    expect([await vm.leftovers(), readdirSync(user.path('threaded-scratch'))]).toEqual([[], []]);
+  });
+
   it('that is switched off during the backup ends it, and nothing is kept', async () => {
     const vm = await startMachine('switched-off');
     const running = user.start('backup', vm.address, '--vm', 'switched-off', ...scratchOf('switched-off'), '--json');
@@ -41,7 +50,9 @@ describe('a machine', () => {
     running.kill('SIGCONT');
     refusal(await running.ended, 'CONNECTION_FAILED');
     expect(readdirSync(user.path('switched-off-scratch'))).toEqual([]);
-    expect(await user.json('vms')).toMatchObject({ vms: expect.not.arrayContaining([expect.objectContaining({ name: 'switched-off' })]) });
+    expect(await user.json('vms')).toMatchObject({
+      vms: expect.not.arrayContaining([expect.objectContaining({ vm_name: 'switched-off' })]),
+    });
   });
 
   it('that another run is backing up is refused, also over another monitor', async () => {

@@ -5,9 +5,9 @@ import { PushClients } from '../../src/jobs/kinds/push-clients.ts';
 
 let now = 0;
 
-function clients(disks: readonly number[] = [0], wantsWrites = false): PushClients {
+function clients(disks: readonly number[] = [0], wantsWrites: readonly number[] = []): PushClients {
   now = 1000;
-  return new PushClients(disks, { reconnectWithin: 100, wait: 1000, wantsWrites }, () => now);
+  return new PushClients(disks, { reconnectWithin: 100, wait: 1000, wantsWrites: new Set(wantsWrites) }, () => now);
 }
 
 const disk = { write: async () => {}, zero: async () => {}, trim: async () => {}, flush: async () => {} };
@@ -69,7 +69,7 @@ describe('a push', () => {
     const nobody = clients([0, 1]);
     nobody.join(0)(true);
     expect(() => nobody.isComplete(true)).toThrow('no client has been at disk 1');
-    const idle = clients([0, 1], true);
+    const idle = clients([0, 1], [0, 1]);
     for (const id of [0, 1]) idle.join(id)(true);
     await idle.watch(0, disk).write(bytes, 0);
     expect(() => idle.isComplete(true)).toThrow(
@@ -89,4 +89,22 @@ describe('a push', () => {
     expect(() => push.isComplete(false)).toThrow('full');
     expect(() => push.assertSound()).toThrow('full');
   });
+});
+
+it('a disk of which only changes are pushed takes no demand away from another', async () => {
+  const push = clients([0, 1], [0]);
+  for (const id of [0, 1]) push.join(id)(true);
+  await push.watch(0, disk).write(Buffer.alloc(0), 0); // nothing is no write
+  expect(() => push.isComplete(true)).toThrow('nothing was written to disk 0');
+  await push.watch(0, disk).write(bytes, 0);
+  expect(push.isComplete(true)).toBe(true);
+});
+
+it('a change that was refused ends it, also where the client does not care', () => {
+  const push = clients();
+  push.join(0)(true);
+  push.refused(0, 1024, { command: 'WRITE', offset: 1000, length: 100 });
+  expect(() => push.isComplete(true)).toThrow(
+    expect.objectContaining({ code: 'PUSH_INCOMPLETE', message: expect.stringContaining('1024 bytes') }),
+  );
 });

@@ -3,6 +3,7 @@
 import { afterAll, beforeAll, beforeEach, expect, it } from 'vitest';
 import { openNbdReader } from '../../src/nbd/client/nbd-reader.ts';
 import { COMMAND } from '../../src/nbd/protocol/request.ts';
+import type { RefusedChange } from '../../src/nbd/server/nbd-export.ts';
 import { type NbdServer, openNbdServer } from '../../src/nbd/server/nbd-server.ts';
 import { peerFolder } from './nbd-peers.ts';
 import { RawClient } from './raw-client.ts';
@@ -27,7 +28,10 @@ beforeAll(async () => {
     heard.push('write ends');
   };
   const exports = [
-    { name: 'disk', disk, changes: disk, onClient },
+    {
+      ...{ name: 'disk', disk, changes: disk, onClient },
+      onRefused: ({ command, offset, length }: RefusedChange) => heard.push(`${command} ${offset} ${length}`),
+    },
     { name: 'slow', disk, changes: { ...disk, write: slow }, onClient },
   ];
   server = await openNbdServer({ listen: { kind: 'unix', path: scratch('s') }, exports });
@@ -74,6 +78,16 @@ it.each(['goodbye', 'vanished'])('hears it when the last write of the client has
   expect(heard).toEqual(['came', 'write begins']);
   release();
   await hears('came', 'write begins', 'write ends', how);
+});
+
+it('hears of changes that do not fit the disk, and of no other request', async () => {
+  const client = await enter();
+  client.request({ command: COMMAND.READ, offset: 1 << 20, length: 512 });
+  client.request({ command: COMMAND.WRITE, offset: 65_024, length: 1024 }, false, Buffer.alloc(1024));
+  client.request({ command: COMMAND.TRIM, offset: 1 << 20, length: 512 });
+  client.request({ command: COMMAND.WRITE, length: 512 }, false, Buffer.alloc(512));
+  client.request({ command: COMMAND.DISC });
+  await hears('came', 'WRITE 65024 1024', 'TRIM 1048576 512', 'goodbye');
 });
 
 it('hears nothing of those who only look around', async () => {

@@ -16,7 +16,7 @@ const GREETING = '{"QMP": {"version": {"qemu": {"micro": 0, "minor": 2, "major":
 function monitor(answers: Readonly<Record<string, unknown>>, greeting = GREETING) {
   const onLine = (line: string): string => {
     const { execute, id } = JSON.parse(line);
-    const value = execute in answers ? answers[execute] : {};
+    const value = execute in answers ? answers[execute] : execute === 'query-iothreads' ? [] : {};
     return `{"event": "SOMETHING", "data": {}}\r\n${JSON.stringify({ return: value, id })}\r\n`;
   };
   return scriptedSocket(sockets('m'), onLine, greeting);

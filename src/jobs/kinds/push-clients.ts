@@ -1,7 +1,7 @@
 // The clients that push disks: who is there, who said goodbye, who vanished, and what follows for the job that receives.
 // That a client has left says nothing of whether it had written all: only somebody who says so completes a push.
 
-import type { DiskChanges } from '../../nbd/server/nbd-export.ts';
+import type { DiskChanges, RefusedChange } from '../../nbd/server/nbd-export.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
 
 export interface PushRules {
@@ -9,8 +9,8 @@ export interface PushRules {
   readonly reconnectWithin: number;
   /** Milliseconds without any client: before the first one, and after all have said goodbye. */
   readonly wait: number;
-  /** Must something be written to each disk? So it is where what is not written is zeros. */
-  readonly wantsWrites: boolean;
+  /** Disks to which something must be written: those of which all that is not written is zeros. */
+  readonly wantsWrites: ReadonlySet<number>;
 }
 
 interface DiskState {
@@ -56,8 +56,8 @@ export class PushClients {
   /** The changes of a disk, watched: what could not be written as a client wanted it is never made a backup of. */
   watch(diskId: number, changes: DiskChanges): DiskChanges {
     const disk = this.#disk(diskId);
-    const watched = async (change: Promise<void>): Promise<void> => {
-      disk.changed = true;
+    const watched = async (change: Promise<void>, length: number): Promise<void> => {
+      disk.changed ||= length > 0;
       try {
         await change;
       } catch (error) {
@@ -66,11 +66,25 @@ export class PushClients {
       }
     };
     return {
-      write: (bytes, offset) => watched(changes.write(bytes, offset)),
-      zero: (offset, length, keep) => watched(changes.zero(offset, length, keep)),
-      trim: (offset, length) => watched(changes.trim(offset, length)),
+      write: (bytes, offset) => watched(changes.write(bytes, offset), bytes.length),
+      zero: (offset, length, keep) => watched(changes.zero(offset, length, keep), length),
+      trim: (offset, length) => watched(changes.trim(offset, length), length),
       flush: () => changes.flush(),
     };
+  }
+
+  /** A change that does not fit the disk: an agent that does not look at its answers goes on, and what it wanted to write is missing. */
+  refused(diskId: number, size: number, { command, offset, length }: RefusedChange): void {
+    this.fail(
+      new ChainkeepError(
+        'PUSH_INCOMPLETE',
+        `a ${command} of ${length} bytes at ${offset} does not fit disk ${diskId}, which has ${size} bytes`,
+        {
+          advice: 'nothing was committed; push again, with the size that the disk has (--size)',
+          context: { disk_id: String(diskId), offset, length, size },
+        },
+      ),
+    );
   }
 
   /** Why the push cannot become a backup any more: the first reason counts. */
@@ -108,8 +122,8 @@ export class PushClients {
   #assertPushed(): void {
     const missed = this.#which(({ met }) => !met);
     if (missed) throw incomplete(`no client has been at ${missed}`);
-    const untouched = this.#which(({ changed }) => !changed);
-    if (this.#rules.wantsWrites && untouched) throw incomplete(`nothing was written to ${untouched}`);
+    const untouched = this.#which(({ changed }, id) => !changed && this.#rules.wantsWrites.has(id));
+    if (untouched) throw incomplete(`nothing was written to ${untouched}`);
   }
 
   #waitedTooLong(): ChainkeepError {
@@ -124,8 +138,8 @@ export class PushClients {
     return [...this.#disks.values()].reduce((sum, { clients }) => sum + clients, 0);
   }
 
-  #which(fits: (disk: DiskState) => boolean): string | undefined {
-    const found = [...this.#disks].filter(([, disk]) => fits(disk)).map(([id]) => `disk ${id}`);
+  #which(fits: (disk: DiskState, id: number) => boolean): string | undefined {
+    const found = [...this.#disks].filter(([id, disk]) => fits(disk, id)).map(([id]) => `disk ${id}`);
     return found.length > 0 ? found.join(', ') : undefined;
   }
 

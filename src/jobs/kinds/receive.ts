@@ -8,6 +8,7 @@ import { findPushLimits } from '../../catalog/push-limits.ts';
 import { findVmContext } from '../../catalog/vm-contexts.ts';
 import { blankDisk } from '../../disk/blank-disk.ts';
 import { openScratchDisk, SCRATCH_CLUSTER, type ScratchDisk } from '../../disk/scratch-disk.ts';
+import type { RefusedChange } from '../../nbd/server/nbd-export.ts';
 import { ChainkeepError, cancellation, isChainkeepError } from '../../plumbing/errors.ts';
 import type { JobContext } from '../job.ts';
 import { backup, type RepositoryChoice } from './backup.ts';
@@ -143,12 +144,13 @@ async function serve({ environment, input, watch }: Receiving, pushed: readonly 
   const rules = {
     reconnectWithin: limits.reconnect_within * 1000,
     wait: limits.wait * 1000,
-    wantsWrites: input.disks.every(({ since_change_id }) => since_change_id === undefined),
+    wantsWrites: new Set(input.disks.filter(({ since_change_id: since }) => since === undefined).map(({ disk_id }) => disk_id)),
   };
   const ids = pushed.map(({ disk }) => disk.diskId);
   const clients = new PushClients(ids, rules, () => clock.monotonic());
   const disks = pushed.map(({ scratch, disk: { diskId } }) => ({
     ...{ diskId, disk: scratch, changes: clients.watch(diskId, scratch), onClient: () => clients.join(diskId) },
+    onRefused: (change: RefusedChange) => clients.refused(diskId, scratch.size, change),
     description: `${input.vm}, disk ${diskId}, to be written`,
   }));
   const completion = await withServedDisks(job, input, disks, (served) => {

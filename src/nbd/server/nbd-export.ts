@@ -24,6 +24,13 @@ export interface ServedContext {
   ranges(range: ByteRange): AsyncIterable<{ readonly offset: number; readonly length: number; readonly flags: number }>;
 }
 
+export interface RefusedChange {
+  /** `WRITE` */
+  readonly command: string;
+  readonly offset: number;
+  readonly length: number;
+}
+
 export interface NbdExport {
   /** Whoever knows it can read the disk, unless TLS asks for more: it should not be guessable. */
   readonly name: string;
@@ -39,6 +46,8 @@ export interface NbdExport {
    * client had said goodbye (NBD_CMD_DISC); one that vanishes may not have had an answer to all that it asked for.
    */
   readonly onClient?: () => (saidGoodbye: boolean) => void;
+  /** Hears of a WRITE, WRITE_ZEROES or TRIM that is refused because it does not fit the disk: the client is told, and may not look. */
+  readonly onRefused?: (change: RefusedChange) => void;
   /** Bytes, a power of 2 from 512 on: what requests should be multiples of; 65 536 if left out. */
   readonly preferredBlock?: number;
 }

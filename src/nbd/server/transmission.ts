@@ -105,14 +105,21 @@ export class Transmission {
     if (!(payload <= DEFAULT_MOST_PAYLOAD))
       throw protocolBreach(`${commandName(request.command)} with ${payload} bytes, ${DEFAULT_MOST_PAYLOAD} are allowed`, { payload });
     const error = this.#stopping ? NBD_ERROR.ESHUTDOWN : judgeRequest(request, this.#agreement);
-    if (error !== 0) this.#refuse(request, payload, error);
-    else if (request.command === COMMAND.WRITE) this.#receive(request);
+    if (error !== 0) {
+      if (error !== NBD_ERROR.ESHUTDOWN) this.#tellRefused(request);
+      this.#refuse(request, payload, error);
+    } else if (request.command === COMMAND.WRITE) this.#receive(request);
     else {
       const { command, length } = request;
       const bytes = command === COMMAND.READ ? Math.min(length, 2 * PIECE_BYTES) : 0;
       this.#start(bytes, () => this.#carryOut(request));
       this.#next();
     }
+  }
+
+  #tellRefused({ command, offset, length }: Request): void {
+    const isChange = command === COMMAND.WRITE || command === COMMAND.WRITE_ZEROES || command === COMMAND.TRIM;
+    if (isChange) this.#agreement.served.onRefused?.({ command: commandName(command), offset, length });
   }
 
   #refuse(request: Request, payload: number, error: number): void {

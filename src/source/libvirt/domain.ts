@@ -20,6 +20,8 @@ export interface Domain {
   readonly name: string;
   readonly uuid: string;
   readonly disks: readonly DomainDisk[];
+  /** How many it has. */
+  readonly iothreads: number;
   /** The user of its QEMU, where libvirt runs it as another one. */
   readonly owner: FileOwner | undefined;
 }
@@ -31,7 +33,8 @@ export async function readDomain(name: string): Promise<Domain> {
   const xml = parseXml(await virsh('dumpxml', domainOption(name)));
   const disks = childrenOf(xml, 'devices', 'disk').filter(isDisk).map(describe);
   const uuid = childrenOf(xml, 'uuid')[0]?.text ?? '';
-  if (disks.length > 0) return { name, uuid, disks, owner: ownerOf(xml) };
+  const iothreads = Number(childrenOf(xml, 'iothreads')[0]?.text ?? 0);
+  if (disks.length > 0) return { name, uuid, disks, iothreads, owner: ownerOf(xml) };
   throw new ChainkeepError('SOURCE_INVALID', `the domain ${name} has no disk that is written to`, {
     advice: 'removable and read-only drives are left out',
     context: { domain: name },
@@ -60,6 +63,11 @@ function ownerOf(xml: XmlElement): FileOwner | undefined {
   const label = childrenOf(xml, 'seclabel').find(({ attributes }) => attributes.model === 'dac');
   const [, uid, gid] = /^\+(\d+):\+(\d+)$/.exec(label ? (childrenOf(label, 'label')[0]?.text ?? '') : '') ?? [];
   return uid === undefined ? undefined : { uid: Number(uid), gid: Number(gid) };
+}
+
+/** Of the QEMU that libvirt starts: `7.2.22`; empty where it does not say. */
+export async function readQemuVersion(): Promise<string> {
+  return /^Running hypervisor: QEMU ([\d.]+)/m.exec(await virsh('version'))?.[1] ?? '';
 }
 
 /** Bytes. */

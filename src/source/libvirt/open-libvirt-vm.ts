@@ -6,6 +6,7 @@ import { openNbdReader } from '../../nbd/client/nbd-reader.ts';
 import { DIRTY_BITMAP_PREFIX } from '../../nbd/protocol/meta-context.ts';
 import { systemClock } from '../../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError, throwIfCancelled } from '../../plumbing/errors.ts';
+import { refuseIothreads } from '../iothreads.ts';
 import { trackChanges } from '../nbd-source.ts';
 import type { KeptMarks, OpenedSource } from '../open-source.ts';
 import type { OpenedVm, VmRequest } from '../open-vm.ts';
@@ -14,12 +15,23 @@ import { isMark, isRunning, newRunNames, type RunNames, tagOf } from '../run-tag
 import { DEFAULT_SCRATCH, makeScratchFolder, removeDeadFolders, type ScratchFolder } from '../scratch-folder.ts';
 import { backupXml, checkpointXml, EXPORT_BITMAP, exportName } from './backup-xml.ts';
 import { checkpointFor, checkpointOf, markOf } from './disk-mark.ts';
-import { type Domain, type DomainDisk, endRunningBackup, listCheckpoints, readDiskSize, readDomain, readRunningBackup } from './domain.ts';
+import {
+  type Domain,
+  type DomainDisk,
+  endRunningBackup,
+  listCheckpoints,
+  readDiskSize,
+  readDomain,
+  readQemuVersion,
+  readRunningBackup,
+} from './domain.ts';
 import { domainOption, virsh } from './virsh.ts';
 
 /** `request.address` is `libvirt:` and the name of the domain. Throws SOURCE_NOT_FOUND, SOURCE_INVALID, CONNECTION_FAILED, HYPERVISOR_FAILED, BACKUP_IN_PROGRESS. */
 export async function openLibvirtVm(request: VmRequest): Promise<OpenedVm> {
   const domain = await readDomain(request.address.slice('libvirt:'.length));
+  const { iothreads } = domain;
+  if (iothreads > 0) refuseIothreads(`the domain ${domain.name}`, { iothreads, version: await readQemuVersion() });
   if (request.isPlanOnly) return planVm(domain);
   const place = { base: request.scratch ?? DEFAULT_SCRATCH, vm: `libvirt ${domain.uuid}`, owner: domain.owner };
   const dead = new Set([...(await abortLeftover(domain)), ...removeDeadFolders(place)]);

@@ -5,12 +5,14 @@ import { openNbdReader } from '../../nbd/client/nbd-reader.ts';
 import { DIRTY_BITMAP_PREFIX } from '../../nbd/protocol/meta-context.ts';
 import { systemClock } from '../../plumbing/clock.ts';
 import { ChainkeepError, isChainkeepError, systemCode, throwIfCancelled } from '../../plumbing/errors.ts';
+import { refuseIothreads } from '../iothreads.ts';
 import { trackChanges } from '../nbd-source.ts';
 import type { OpenedSource } from '../open-source.ts';
 import type { OpenedVm, VmRequest } from '../open-vm.ts';
 import { type PlannedDisk, plannedDisk } from '../planned-disk.ts';
 import { isMark, newRunNames, tagOf } from '../run-tag.ts';
 import { DEFAULT_SCRATCH, makeScratchFolder, removeDeadFolders } from '../scratch-folder.ts';
+import { asAnswer, asList } from './answer-fields.ts';
 import { discoverDisks, type VmDisk } from './discover-disks.ts';
 import { findGuestAgent } from './find-agent.ts';
 import { GuestRest, openGuestAgent } from './guest-agent.ts';
@@ -27,6 +29,9 @@ export async function openQmpVm(request: VmRequest): Promise<OpenedVm> {
   const qmp = await openQmp(path, request.signal);
   try {
     refuseOld(qmp);
+    const { major, minor } = qmp.version;
+    const iothreads = asList(await qmp.execute('query-iothreads'), 'query-iothreads').length;
+    refuseIothreads(`the virtual machine at ${qmp.socket}`, { iothreads, version: `${major}.${minor}` });
     if (!request.isPlanOnly) return await openDisks(qmp, request);
     const disks = (await discoverDisks(qmp)).map((disk) => ({ ...named(disk), source: plannedDisk(planned(disk)) }));
     return { disks, close: async () => qmp.close() };
@@ -74,13 +79,15 @@ async function openDisks(qmp: QmpConnection, request: VmRequest): Promise<Opened
     try {
       await givenWay;
       await endAnyhow(parts, unkept);
+      // Not before QEMU has let go of what is in it: an image without a name would grow unseen.
+      scratch.remove();
     } catch (error) {
+      scratch.stopWatching();
       onNotice(`something is left in the virtual machine, the next backup removes it: ${error instanceof Error ? error.message : error}`);
     } finally {
       await rest?.wake();
       rest?.close();
       qmp.close();
-      scratch.remove();
     }
   };
   try {
@@ -90,19 +97,34 @@ async function openDisks(qmp: QmpConnection, request: VmRequest): Promise<Opened
     scratch.watch((error) => {
       broken.abort(error);
       // Before the guest itself finds no room. What goes wrong here goes wrong again at the end, and is told then.
-      givenWay = endPointInTime(parts, []).catch(() => undefined);
+      givenWay = endPointInTime(parts, [])
+        .then(() => resume(qmp, onNotice))
+        .catch(() => undefined);
     });
     const ends = AbortSignal.any([broken.signal, ...(signal ? [signal] : [])]);
     const opened: OpenedVm['disks'][number][] = [];
-    for (const disk of disks) {
-      const source = await openDisk({ ...parts, point, dead }, disk, ends, () => kept.add(disk));
-      opened.push({ ...named(disk), source });
+    try {
+      for (const disk of disks) {
+        const source = await openDisk({ ...parts, point, dead }, disk, ends, () => kept.add(disk));
+        opened.push({ ...named(disk), source });
+      }
+    } catch (error) {
+      await Promise.all(opened.map(({ source }) => source.reader.close()));
+      throw error;
     }
     return { disks: opened, close: end };
   } catch (error) {
     await end();
     throw error;
   }
+}
+
+/** A guest that was faster than the watch has found no room and was stopped for it; with the point in time given up, its writes go through. */
+async function resume(qmp: QmpConnection, onNotice: (notice: string) => void): Promise<void> {
+  const { status } = asAnswer(await qmp.execute('query-status'), 'query-status');
+  if (status !== 'io-error') return;
+  await qmp.execute('cont');
+  onNotice('the guest was stopped because the scratch folder was full; it goes on');
 }
 
 /** Where a run was killed, it may have been with the guest at rest: then it is woken up first. */
