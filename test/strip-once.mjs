@@ -3,12 +3,13 @@
 // JavaScript, because it would be stripped at every start itself.
 
 import { readFileSync } from 'node:fs';
-import { registerHooks } from 'node:module';
+import module from 'node:module';
 
 const SOURCES = new URL('../src/', import.meta.url).href;
 const STRIPPED = new URL('../.compiled/stripped/', import.meta.url);
 
-registerHooks({
+// An older Node of the machine, which an installation may begin with, knows no hooks and runs none of our sources.
+module.registerHooks?.({
   load(url, context, nextLoad) {
     if (!url.startsWith(SOURCES) || !url.endsWith('.ts')) return nextLoad(url, context);
     return { format: 'module', source: readFileSync(new URL(url.slice(SOURCES.length), STRIPPED)), shortCircuit: true };

@@ -15,6 +15,11 @@ export interface ChangeTracking {
   readonly name: string;
   /** Everything that changed since the state with this mark, kept as this backup, or undefined where the source cannot tell. */
   since(mark: string, backupId?: string): ChangeList | undefined;
+  /**
+   * When it was asked what changed, in milliseconds since 1970: of no use for a parent that was begun later, whose mark may be the same. Left out where
+   * no two backups have the same mark.
+   */
+  readonly asOf?: number;
   /** When the parent has another mark: an error, for somebody handed the list over and must know that it is of no use, or all is read and compared. */
   readonly otherwise: 'refuse' | 'compare';
 }

@@ -26,9 +26,11 @@ export function chooseChanges(tracking: ChangeTracking | undefined, choice: Pare
   const { parent, type } = choice;
   const whole = 'all of the disk is read and compared';
   if (!tracking) return { reason: `the source does not tell what changed: ${whole}`, isMissed: false };
-  const list = parent.change_id === null ? undefined : tracking.since(parent.change_id, parent.backup_id);
+  // Another run may have backed the disk up while this one waited for its turn.
+  const isNewer = Date.parse(parent.started_at) > (tracking.asOf ?? Number.POSITIVE_INFINITY);
+  const list = parent.change_id === null || isNewer ? undefined : tracking.since(parent.change_id, parent.backup_id);
   if (list) return { list, reason: `only what ${list.name} tells as changed since ${parent.backup_id} is read`, isMissed: false };
-  const why = `${tracking.name} does not tell what changed since ${parentName(type, parent)}`;
+  const why = `${tracking.name} does not tell what changed since ${parentName(type, parent)}${isNewer ? ', and was begun later' : ''}`;
   if (tracking.otherwise === 'compare') return { reason: `${why}: ${whole}`, isMissed: true };
   throw new ChainkeepError('CHANGE_ID_MISMATCH', why, {
     advice:

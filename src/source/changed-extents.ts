@@ -3,6 +3,7 @@
 
 import type { ChangeTracking } from '../disk/change-list.ts';
 import type { ByteRange } from '../disk/extent.ts';
+import { systemClock } from '../plumbing/clock.ts';
 import { ChainkeepError } from '../plumbing/errors.ts';
 import { openFileSource } from '../plumbing/file-source.ts';
 
@@ -33,7 +34,7 @@ export async function readChangedExtents({ path, sinceChangeId, diskBytes }: Cha
       yield* stretches;
     },
   };
-  return { name, since: (mark) => (mark === sinceChangeId ? list : undefined), otherwise: 'refuse' };
+  return { name, asOf: systemClock.now(), since: (mark) => (mark === sinceChangeId ? list : undefined), otherwise: 'refuse' };
 }
 
 async function readText(path: string): Promise<string> {

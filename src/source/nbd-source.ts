@@ -5,6 +5,7 @@ import type { ByteRange } from '../disk/extent.ts';
 import { type NbdReader, openNbdReader } from '../nbd/client/nbd-reader.ts';
 import { BASE_ALLOCATION, DIRTY_BITMAP_PREFIX } from '../nbd/protocol/meta-context.ts';
 import { hasFlag } from '../nbd/protocol/transmission-flags.ts';
+import { systemClock } from '../plumbing/clock.ts';
 import type { OpenedSource } from './open-source.ts';
 
 export interface NbdSourceOptions {
@@ -27,7 +28,8 @@ export async function openNbdSource(address: string, { bitmap, signal }: NbdSour
   // An export has one size as long as one is connected.
   const source = { reader, kind: 'nbd', notices, checkUnchanged: async () => undefined } as const;
   if (bitmap === undefined) return source;
-  const changes = trackChanges(reader, new Map([[bitmap, DIRTY_BITMAP_PREFIX + bitmap]]), `the bitmap ${bitmap}`);
+  const tracking = trackChanges(reader, new Map([[bitmap, DIRTY_BITMAP_PREFIX + bitmap]]), `the bitmap ${bitmap}`);
+  const changes = { ...tracking, asOf: systemClock.now() };
   // The bitmap is there at this moment, so it will know of everything that is written after it.
   if (contexts.includes(DIRTY_BITMAP_PREFIX + bitmap)) return { ...source, changes, mark: bitmap };
   notices.push(

@@ -121,3 +121,15 @@ describe('a list with another mark', () => {
     await expect(repository.planBackup(request)).rejects.toThrow(/without a change id/);
   });
 });
+
+it('does not go by a list that is older than the parent, though the mark is the same', async () => {
+  const { repository } = await makeRepository(scratch('older'));
+  const disk = noiseBytes(1_000_000, randomNumbers(7));
+  const { sidecar } = await backUp(repository, openRawReader(bytesSource(disk)), { changeId: 'b0' });
+  changeDisk(disk, 3, 64 * 1024, randomNumbers(8));
+  const old = { ...tracking('b0', [], 'compare'), asOf: Date.parse(sidecar.started_at) - 1 };
+  const request = requestFor(openRawReader(bytesSource(disk)), { type: 'incremental', changes: old });
+  expect((await repository.planBackup(request)).changes).toMatchObject({ isMissed: true, reason: expect.stringContaining('begun later') });
+  const { sidecar: child } = await backUp(repository, openRawReader(bytesSource(disk)), { type: 'incremental', changes: old });
+  expect(await restoredBytes(repository, child.backup_id, scratch('older.raw'))).toEqual(disk);
+});
