@@ -105,9 +105,10 @@ describe('the self-test', () => {
         if (steps.every((step) => step.ok)) hidden.push(failed.split(' ')[0] ?? '');
       }
       // Only what is done twice (the clean-up), or fails anyway (the refused create), may hide a single fault.
-      expect(hidden.filter((operation) => !['list', 'delete', 'sweep'].includes(operation))).toEqual(
-        kind.effect === 'after' ? ['finish', 'finish'] : [],
-      );
+      const creates = hidden.filter((operation) => !['list', 'delete', 'sweep'].includes(operation));
+      // Of two that create at the same time the one that is refused may be the one that is hit.
+      const most = kind.effect === 'after' ? ['finish', 'finish'] : [];
+      expect([most, most.slice(1)]).toContainEqual(creates);
       expect(hidden.length).toBeLessThan(18);
     },
   );
