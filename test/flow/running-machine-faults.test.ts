@@ -1,6 +1,7 @@
 // What goes wrong around a running machine: the backup ends with one clear error, and the machine is as it was before.
 
 import { mkdirSync, readdirSync, writeFileSync } from 'node:fs';
+import { setTimeout as sleep } from 'node:timers/promises';
 import { describe, expect, it, onTestFinished } from 'vitest';
 import { peerFolder } from '../nbd/nbd-peers.ts';
 import { scriptedSocket } from '../source/scripted-socket.ts';
@@ -76,6 +77,8 @@ describe('a machine', () => {
     await user.appears(`${folder}/chainkeep-*/nbd.sock`);
     running.kill('SIGSTOP');
     writeFileSync(`${folder}/filler`, Buffer.alloc(60 * MIB));
+    // Its next look at the folder is due then, before it has read the disk.
+    await sleep(1000);
     running.kill('SIGCONT');
     const refused = refusal(await running.ended, 'INSUFFICIENT_STORAGE');
     expect(refused.advice).toContain('--scratch');
