@@ -9,7 +9,12 @@ import { expect } from 'vitest';
  * programs run what no other test runs.
  */
 const ROOMS = /^(cli|control|jobs|launcher|transfer|source|nbd)\//;
-const FLOWS = /^flow\/(main-flow|repository-place|rescan|database[a-z-]*|jobs|recovered|immutability|restore-targets|sources)\./;
+const FLOWS = new RegExp(
+  `^flow/(${[
+    ...['main-flow', 'repository-place', 'rescan', 'database[a-z-]*', 'jobs', 'recovered', 'immutability', 'restore-targets', 'sources'],
+    ...['export', 'writable-export', 'receive', 'changed-extents', 'bitmaps', 'running-machine', 'running-machine-faults', 'libvirt'],
+  ].join('|')})\\.`,
+);
 
 const file = relative(resolve('test'), expect.getState().testPath ?? '');
 if (ROOMS.test(file) || FLOWS.test(file)) {
