@@ -1,6 +1,7 @@
 // Loaded before each test file when coverage is measured: what a test starts (the program, worker threads) writes its own coverage,
 // which vitest does not see; scripts/check-coverage.ts adds both up.
 
+import { chmodSync, mkdirSync } from 'node:fs';
 import { relative, resolve } from 'node:path';
 import { expect } from 'vitest';
 
@@ -18,7 +19,11 @@ const FLOWS = new RegExp(
 
 const file = relative(resolve('test'), expect.getState().testPath ?? '');
 if (ROOMS.test(file) || FLOWS.test(file)) {
-  process.env.NODE_V8_COVERAGE = resolve('coverage/children');
+  const children = resolve('coverage/children');
+  // Programs of other users write there as well.
+  mkdirSync(children, { recursive: true });
+  chmodSync(children, 0o777);
+  process.env.NODE_V8_COVERAGE = children;
   process.env.NODE_DISABLE_COMPILE_CACHE = '1';
   process.env.NODE_OPTIONS = `${process.env.NODE_OPTIONS ?? ''} --import=${resolve('test/strip-once.mjs')}`;
 }

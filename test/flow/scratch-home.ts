@@ -113,8 +113,7 @@ export class ScratchHome {
   /** Through a command that runs another one (setpriv …, sh -c …). */
   runAs(as: readonly string[], ...args: readonly string[]): Promise<Run> {
     const [program = '', ...options] = as;
-    // Another user may not write into the folder of the coverage, and Node would say so on stderr.
-    const env = { ...process.env, NODE_V8_COVERAGE: '', NO_COLOR: '1', ...this.#env };
+    const env = { ...process.env, NO_COLOR: '1', ...this.#env };
     return whenEnded(spawn(program, [...options, LAUNCHER, ...args], { cwd: this.folder, env, timeout: TOOL_LIMIT_MS }));
   }
 
