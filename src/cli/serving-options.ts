@@ -11,24 +11,18 @@ export interface ServingOptions {
   readonly listen?: string;
   readonly tlsCertificates?: string;
   readonly plaintext?: boolean;
-}
-
-export interface ScratchOptions {
   readonly scratch?: string;
   readonly scratchSize?: number;
 }
 
-export function addServingOptions(command: Command): Command {
+/** `unsaid`: what each disk may take where no size is given. */
+export function addServingOptions(command: Command, unsaid: string): Command {
   return command
+    .option('--scratch <folder>', 'where what clients write is kept meanwhile (default: "scratch" in the home)')
+    .addOption(new Option('--scratch-size <size>', `how much of it each disk may take, reserved at once (${unsaid})`).argParser(parseSize))
     .option('--listen <address>', 'unix:PATH or tcp:ADDR:PORT, port 0 for any (default: a unix socket in the home)')
     .option('--tls-certificates <folder>', 'server-cert.pem, server-key.pem, and ca-cert.pem, of which clients must have a certificate')
     .option('--plaintext', 'without TLS also where others can reach it');
-}
-
-export function addScratchOptions(command: Command, unsaid: string): Command {
-  return command
-    .option('--scratch <folder>', 'where what clients write is kept meanwhile (default: "scratch" in the home)')
-    .addOption(new Option('--scratch-size <size>', `how much of it each disk may take, reserved at once (${unsaid})`).argParser(parseSize));
 }
 
 /** `word`: the beginning of the socket's name, where none is given. */
@@ -40,7 +34,7 @@ export function servingPlace(options: ServingOptions, home: string, word: string
   };
 }
 
-export function scratchPlace({ scratch, scratchSize }: ScratchOptions, home: string): ScratchPlace {
+export function scratchPlace({ scratch, scratchSize }: ServingOptions, home: string): ScratchPlace {
   return { folder: resolve(scratch ?? join(home, 'scratch')), ...(scratchSize !== undefined && { bytes: scratchSize }) };
 }
 

@@ -3,20 +3,17 @@
 import { Command, Option } from 'commander';
 import type { BackupInput, BackupOutcome } from '../../app-interface.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
+import { addNewBackupOptions, type NewBackupOptions, newBackup } from '../backup-options.ts';
 import { type CliContext, cliContext, printAnswer, printDone } from '../cli-context.ts';
 import { collect, parseDiskNumber, parseDiskPlace, parseFilePlace, parsePair, parseVmPlace } from '../option-values.ts';
 import { safeText } from '../safe-text.ts';
-import { formatSize, parseSize } from '../size-text.ts';
+import { formatSize } from '../size-text.ts';
 import { formatDuration } from '../time-text.ts';
 import { withJob } from '../with-app.ts';
 
-interface BackupOptions {
+interface BackupOptions extends NewBackupOptions {
   readonly vm: string;
   readonly disk?: readonly string[];
-  readonly repo?: string;
-  readonly type: BackupInput['type'];
-  readonly compression: BackupInput['compression'];
-  readonly clusterSize?: number;
   readonly format: BackupInput['format'];
   readonly withBacking?: boolean;
   readonly bitmap?: string;
@@ -29,7 +26,7 @@ interface BackupOptions {
 }
 
 export function backupCommand(): Command {
-  return new Command('backup')
+  const command = new Command('backup')
     .description('keep a disk, or several as one restore point (--disk 0=SOURCE --disk 1=SOURCE)')
     .argument(
       '[source]',
@@ -38,15 +35,8 @@ export function backupCommand(): Command {
     .requiredOption('--vm <name>', 'the VM that the disk belongs to: its name or id; a new name makes a new VM')
     .addOption(
       new Option('--disk <n|n=source>', 'number of the disk (default: 0), or number and source; may be repeated').argParser(collect),
-    )
-    .option('--repo <name>', 'where to; default: the only repository, or one named "default" in the home')
-    .addOption(
-      new Option('--type <type>', 'auto: incremental where a completed parent exists, else full')
-        .choices(['auto', 'full', 'incremental', 'differential'])
-        .default('auto'),
-    )
-    .addOption(new Option('--compression <kind>', 'of the stored clusters').choices(['zstd', 'none']).default('zstd'))
-    .addOption(new Option('--cluster-size <size>', 'of a new chain (default: 64k)').argParser(parseSize))
+    );
+  return addNewBackupOptions(command)
     .addOption(new Option('--format <format>', 'of the source; never guessed').choices(['raw', 'qcow2']).default('raw'))
     .option('--with-backing', 'read a qcow2 source together with its backing file')
     .option('--bitmap <name>', 'dirty bitmap of an NBD export: only what it marks is read; it must be the change id of the parent')
@@ -56,8 +46,8 @@ export function backupCommand(): Command {
     .option('--scratch <folder>', 'of a running machine: room for what the guest overwrites meanwhile (default: /var/tmp)')
     .option('--guest-agent <socket>', 'of a running machine: its guest agent, where QEMU does not know it')
     .option('--dry-run', 'only say what would be done')
-    .action(async (source: string | undefined, options: BackupOptions, command: Command) => {
-      const context = cliContext(command);
+    .action(async (source: string | undefined, options: BackupOptions, called: Command) => {
+      const context = cliContext(called);
       const input = backupInput(source, options);
       const outcomes = await withJob(context, (app, watch) => app.backup(input, watch));
       printOutcomes(context, outcomes, input);
@@ -82,10 +72,7 @@ function backupInput(source: string | undefined, options: BackupOptions): Backup
   return {
     vm: options.vm,
     disks,
-    ...(options.repo !== undefined && { repository: options.repo }),
-    type: options.type,
-    compression: options.compression,
-    ...(options.clusterSize !== undefined && { cluster_size: options.clusterSize }),
+    ...newBackup(options),
     format: options.format,
     with_backing: options.withBacking ?? false,
     ...(options.changeId !== undefined && { change_id: options.changeId }),

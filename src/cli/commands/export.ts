@@ -5,18 +5,11 @@ import type { ExportInput, ServedExport } from '../../app-interface.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
 import { cliContext, printAnswer } from '../cli-context.ts';
 import { safeText } from '../safe-text.ts';
-import {
-  addScratchOptions,
-  addServingOptions,
-  type ScratchOptions,
-  type ServingOptions,
-  scratchPlace,
-  servingPlace,
-} from '../serving-options.ts';
+import { addServingOptions, type ServingOptions, scratchPlace, servingPlace } from '../serving-options.ts';
 import { parseTime } from '../time-text.ts';
 import { withJob } from '../with-app.ts';
 
-interface ExportOptions extends ServingOptions, ScratchOptions {
+interface ExportOptions extends ServingOptions {
   readonly vm?: string;
   readonly at?: string;
   readonly writable?: boolean;
@@ -33,8 +26,8 @@ export function exportCommand(): Command {
       ),
     )
     .option('--writable', 'let clients write; what they wrote is gone at the end, and the backup stays as it is');
-  addScratchOptions(command, 'default: what is free, less a tenth, and nothing is reserved');
-  return addServingOptions(command).action(async (backup: string | undefined, options: ExportOptions, called: Command) => {
+  addServingOptions(command, 'default: what is free, less a tenth, and nothing is reserved');
+  return command.action(async (backup: string | undefined, options: ExportOptions, called: Command) => {
     const context = cliContext(called);
     const input = exportInput(backup, options, context.home);
     await withJob(context, (app, watch) =>

@@ -3,17 +3,11 @@
 import { Command, Option } from 'commander';
 import type { BackupOutcome, PushOutcome, ReceiveInput, ServedPush } from '../../app-interface.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
+import { addNewBackupOptions, type NewBackupOptions, newBackup } from '../backup-options.ts';
 import { type CliContext, cliContext, printAnswer, printDone } from '../cli-context.ts';
 import { collect, parseCount, parseDiskNumber, parsePair } from '../option-values.ts';
 import { safeText } from '../safe-text.ts';
-import {
-  addScratchOptions,
-  addServingOptions,
-  type ScratchOptions,
-  type ServingOptions,
-  scratchPlace,
-  servingPlace,
-} from '../serving-options.ts';
+import { addServingOptions, type ServingOptions, scratchPlace, servingPlace } from '../serving-options.ts';
 import { formatSize, parseSize } from '../size-text.ts';
 import { withApp, withJob } from '../with-app.ts';
 
@@ -22,14 +16,10 @@ interface LimitOptions {
   readonly wait?: number;
 }
 
-interface ReceiveOptions extends ServingOptions, ScratchOptions, LimitOptions {
+interface ReceiveOptions extends NewBackupOptions, ServingOptions, LimitOptions {
   readonly vm?: string;
   readonly disk?: readonly string[];
   readonly size?: number;
-  readonly repo?: string;
-  readonly type: ReceiveInput['type'];
-  readonly compression: ReceiveInput['compression'];
-  readonly clusterSize?: number;
   readonly changeId?: string;
   readonly sinceChangeId?: string;
 }
@@ -39,20 +29,12 @@ export function receiveCommand(): Command {
     .description('take a disk that an agent writes over NBD, and make a backup of it when it is completed; prints address and job first')
     .option('--vm <name>', 'the VM that the disk belongs to: its name or id; a new name makes a new VM')
     .addOption(new Option('--disk <n|n=size>', 'number of the disk, or number and size; may be repeated').argParser(collect))
-    .addOption(new Option('--size <size>', 'of the disk: 10G').argParser(parseSize))
-    .option('--repo <name>', 'where to; default: the only repository, or one named "default" in the home')
-    .addOption(
-      new Option('--type <type>', 'auto: incremental where a completed parent exists, else full')
-        .choices(['auto', 'full', 'incremental', 'differential'])
-        .default('auto'),
-    )
-    .addOption(new Option('--compression <kind>', 'of the stored clusters').choices(['zstd', 'none']).default('zstd'))
-    .addOption(new Option('--cluster-size <size>', 'of a new chain (default: 64k)').argParser(parseSize))
+    .addOption(new Option('--size <size>', 'of the disk: 10G').argParser(parseSize));
+  addNewBackupOptions(command)
     .option('--change-id <id>', "the source's own mark of this state, kept with the backup; may also be given when it is completed")
     .option('--since-change-id <id>', 'the disk reads as the parent, which must have this mark; only what is written counts as changed');
   addLimits(command);
-  addScratchOptions(command, 'default: all of the disk');
-  return addServingOptions(command)
+  return addServingOptions(command, 'default: all of the disk')
     .action(async (options: ReceiveOptions, called: Command) => {
       const context = cliContext(called);
       const input = receiveInput(options, context.home);
@@ -83,7 +65,7 @@ function limitsOf({ reconnectWithin, wait }: LimitOptions): ReceiveInput['limits
 }
 
 function receiveInput(options: ReceiveOptions, home: string): ReceiveInput {
-  const { vm, repo, clusterSize, changeId, sinceChangeId } = options;
+  const { vm, changeId, sinceChangeId } = options;
   if (vm === undefined) throw new ChainkeepError('USAGE', 'say which VM the disk belongs to', { advice: 'for example: --vm web-1' });
   const disks = readDisks(options);
   if (sinceChangeId !== undefined && disks.length > 1) {
@@ -92,10 +74,7 @@ function receiveInput(options: ReceiveOptions, home: string): ReceiveInput {
   return {
     vm,
     disks: disks.map((disk) => ({ ...disk, ...(sinceChangeId !== undefined && { since_change_id: sinceChangeId }) })),
-    ...(repo !== undefined && { repository: repo }),
-    type: options.type,
-    compression: options.compression,
-    ...(clusterSize !== undefined && { cluster_size: clusterSize }),
+    ...newBackup(options),
     ...(changeId !== undefined && { change_id: changeId }),
     scratch: scratchPlace(options, home),
     limits: limitsOf(options),
