@@ -8,6 +8,8 @@ const PREFIX = 'chainkeep-';
 /** Names of nodes have at most 31 characters. */
 const NODE_PREFIX = 'ck-';
 const TAG = '([0-9a-z]+-[0-9a-z]+)';
+const OURS = new RegExp(`^(?:${PREFIX}(?:copy-)?|${NODE_PREFIX})${TAG}-`);
+const MARK = new RegExp(`^${PREFIX}${TAG}-\\d{8}t\\d{9}-[0-9a-z]{8}$`);
 
 export interface RunNames {
   /** Process and its start: `3f2a-9k2l1`. */
@@ -46,12 +48,12 @@ export function newRunNames(clock: Clock): RunNames {
 
 /** The run that a job, an export, a node, a copy of a bitmap, or a folder belongs to; undefined for what is none of ours. */
 export function tagOf(name: string): string | undefined {
-  return new RegExp(`^(?:${PREFIX}(?:copy-)?|${NODE_PREFIX})${TAG}-`).exec(name)?.[1];
+  return OURS.exec(name)?.[1];
 }
 
 /** Is it a bitmap or a checkpoint that began with a backup of ours? */
 export function isMark(name: string): boolean {
-  return new RegExp(`^${PREFIX}${TAG}-\\d{8}t\\d{9}-[0-9a-z]{8}$`).test(name);
+  return MARK.test(name);
 }
 
 /** Marks in the order in which they were made. */

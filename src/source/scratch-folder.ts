@@ -1,7 +1,7 @@
 // The folder of one run beside a running machine: images that keep what the guest overwrites meanwhile, and the socket of the export.
 // Nobody but this user and the QEMU can enter it. Where its file system fills up, the backup ends before the guest notices.
 
-import { chownSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { lchownSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { statfs } from 'node:fs/promises';
 import { join } from 'node:path';
 import { ChainkeepError, systemCode } from '../plumbing/errors.ts';
@@ -44,7 +44,7 @@ export interface ScratchRequest {
 export async function makeScratchFolder({ base, tag, vm, owner }: ScratchRequest): Promise<ScratchFolder> {
   await refuseFull(base);
   const give = (path: string): void => {
-    if (owner && owner.uid !== 0 && process.getuid?.() === 0) chownSync(path, owner.uid, owner.gid);
+    if (owner && owner.uid !== 0 && process.getuid?.() === 0) lchownSync(path, owner.uid, owner.gid);
   };
   const path = makeFolder(base, tag);
   writeFileSync(join(path, VM_FILE), vm, { mode: 0o600 });

@@ -58,13 +58,16 @@ describe('a machine', () => {
 
   it('that another run is backing up is refused, also over another monitor', async () => {
     const vm = await startMachine('twice');
-    const running = user.start('backup', vm.address, '--vm', 'twice', ...scratchOf('twice'), '--json');
+    // For more than a minute, so that it does not end before the other one has come.
+    await user.json('repo', 'add', 'slow', '--path', user.path('slow'), '--set', 'limits.upload_bytes_per_second=1M');
+    const running = user.start('backup', vm.address, '--vm', 'twice', '--repo', 'slow', ...scratchOf('twice'), '--json');
     await user.appears('twice-scratch/chainkeep-*/nbd.sock');
-    running.kill('SIGSTOP');
     const refused = await user.refused('BACKUP_IN_PROGRESS', 'backup', vm.otherAddress, '--vm', 'twice-again', ...scratchOf('twice'));
     expect(refused.error).toContain(`process ${running.pid} `);
-    running.kill('SIGCONT');
-    expect((await running.ended).code).toBe(0);
+    running.kill('SIGINT');
+    refusal(await running.ended, 'CANCELLED');
+    expect(await vm.leftovers()).toEqual([]);
+    await user.json('repo', 'remove', 'slow', '--forget');
   });
 
   it('is given way to before its scratch folder is full', async ({ skip }) => {

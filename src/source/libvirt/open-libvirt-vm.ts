@@ -1,6 +1,6 @@
 // A domain of libvirt as what is backed up: all of its disks as they are in one moment, with a checkpoint that begins there for the next backup.
 
-import { writeFileSync } from 'node:fs';
+import { rmSync, writeFileSync } from 'node:fs';
 import { basename, dirname, join } from 'node:path';
 import { openNbdReader } from '../../nbd/client/nbd-reader.ts';
 import { DIRTY_BITMAP_PREFIX } from '../../nbd/protocol/meta-context.ts';
@@ -202,7 +202,9 @@ class DomainRun {
 
   #write(name: string, text: string): string {
     const path = join(this.#parts.scratch.path, name);
-    writeFileSync(path, text, { mode: 0o600 });
+    // Made anew: the folder belongs to the user of the guest, who could have put a link there.
+    rmSync(path, { force: true });
+    writeFileSync(path, text, { mode: 0o600, flag: 'wx' });
     return path;
   }
 

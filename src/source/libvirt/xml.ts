@@ -1,4 +1,4 @@
-// As much of XML as libvirt writes: elements, attributes, text. What it does not understand is an error; nothing outside of the text is ever loaded.
+// As much of XML as libvirt writes: elements, attributes, text; comments and CDATA, which only the metadata of others hold, are passed over. What it does not understand is an error; nothing outside of the text is ever loaded.
 
 import { ChainkeepError } from '../../plumbing/errors.ts';
 
@@ -16,7 +16,7 @@ interface OpenElement extends XmlElement {
 }
 
 const TOKEN =
-  /<!--[\s\S]*?-->|<\?[\s\S]*?\?>|<\/([\w:.-]+)\s*>|<([\w:.-]+)((?:\s+[\w:.-]+\s*=\s*(?:"[^"<]*"|'[^'<]*'))*)\s*(\/?)>|([^<]+)/gy;
+  /<!--[\s\S]*?-->|<!\[CDATA\[[\s\S]*?\]\]>|<\?[\s\S]*?\?>|<\/([\w:.-]+)\s*>|<([\w:.-]+)((?:\s+[\w:.-]+\s*=\s*(?:"[^"<]*"|'[^'<]*'))*)\s*(\/?)>|([^<]+)/gy;
 const ATTRIBUTE = /([\w:.-]+)\s*=\s*(?:"([^"]*)"|'([^']*)')/g;
 
 /** The root element. Throws HYPERVISOR_FAILED. */

@@ -74,13 +74,15 @@ async function openDisks(qmp: QmpConnection, request: VmRequest): Promise<Opened
   const parts: PointInTimeParts = { qmp, disks, names, server: { isOurs: false }, scratch, atRest };
   const kept = new Set<VmDisk>();
   let givenWay: Promise<void> = Promise.resolve();
+  let hasGivenWay = false;
   const end = async (): Promise<void> => {
     const unkept = disks.filter((disk) => !kept.has(disk));
     try {
       await givenWay;
-      await endAnyhow(parts, unkept);
+      await endAnyhow(parts, unkept, onNotice);
       // Not before QEMU has let go of what is in it: an image without a name would grow unseen.
       scratch.remove();
+      if (hasGivenWay) await resume(qmp, onNotice);
     } catch (error) {
       scratch.stopWatching();
       onNotice(`something is left in the virtual machine, the next backup removes it: ${error instanceof Error ? error.message : error}`);
@@ -97,9 +99,8 @@ async function openDisks(qmp: QmpConnection, request: VmRequest): Promise<Opened
     scratch.watch((error) => {
       broken.abort(error);
       // Before the guest itself finds no room. What goes wrong here goes wrong again at the end, and is told then.
-      givenWay = endPointInTime(parts, [])
-        .then(() => resume(qmp, onNotice))
-        .catch(() => undefined);
+      givenWay = endPointInTime(parts, []).catch(() => undefined);
+      hasGivenWay = true;
     });
     const ends = AbortSignal.any([broken.signal, ...(signal ? [signal] : [])]);
     const opened: OpenedVm['disks'][number][] = [];
@@ -121,10 +122,14 @@ async function openDisks(qmp: QmpConnection, request: VmRequest): Promise<Opened
 
 /** A guest that was faster than the watch has found no room and was stopped for it; with the point in time given up, its writes go through. */
 async function resume(qmp: QmpConnection, onNotice: (notice: string) => void): Promise<void> {
-  const { status } = asAnswer(await qmp.execute('query-status'), 'query-status');
-  if (status !== 'io-error') return;
-  await qmp.execute('cont');
-  onNotice('the guest was stopped because the scratch folder was full; it goes on');
+  try {
+    const { status } = asAnswer(await qmp.execute('query-status'), 'query-status');
+    if (status !== 'io-error') return;
+    await qmp.execute('cont');
+    onNotice('the guest was stopped because the scratch folder was full; it goes on');
+  } catch (error) {
+    onNotice(`whether the guest goes on is not known, look at it now: ${error instanceof Error ? error.message : error}`);
+  }
 }
 
 /** Where a run was killed, it may have been with the guest at rest: then it is woken up first. */
@@ -138,14 +143,17 @@ async function reachAgent(qmp: QmpConnection, { guestAgent, onNotice }: VmReques
 }
 
 /** Over a new connection where the old one is of no use any more. */
-async function endAnyhow(parts: PointInTimeParts, unkept: readonly VmDisk[]): Promise<void> {
+async function endAnyhow(parts: PointInTimeParts, unkept: readonly VmDisk[], onNotice: (notice: string) => void): Promise<void> {
   try {
     await endPointInTime(parts, unkept);
   } catch (error) {
     if (!isChainkeepError(error, 'CONNECTION_FAILED')) throw error;
     parts.qmp.close();
     const qmp = await reopen(parts.qmp.socket);
-    if (!qmp) return;
+    if (!qmp) {
+      onNotice(`the virtual machine at ${parts.qmp.socket} has ended during its backup: was it switched off?`);
+      return;
+    }
     await endPointInTime({ ...parts, qmp }, unkept).finally(() => qmp.close());
   }
 }

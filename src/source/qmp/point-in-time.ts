@@ -39,8 +39,12 @@ export interface PointInTimeParts extends RunInVm {
 /** On failure everything is as it was before, but for what QEMU itself does not end: that is `endPointInTime`'s. */
 export async function takePointInTime(parts: PointInTimeParts): Promise<PointInTime> {
   const { qmp, disks, names, server, scratch, atRest } = parts;
-  for (const disk of disks) for (const name of uselessMarks(disk)) await removeBitmap(qmp, disk.node, name);
-  const copies = new Map(disks.map((disk) => [disk.number, copiesOf(disk, names)]));
+  const copies = new Map<number, readonly Copy[]>();
+  for (const disk of disks) {
+    const useless = new Set(uselessMarks(disk));
+    for (const name of useless) await removeBitmap(qmp, disk.node, name);
+    copies.set(disk.number, copiesOf(disk, names, useless));
+  }
   for (const { number, node, size } of disks) {
     const filename = await scratch.createImage(`disk-${number}.qcow2`, size);
     // It is of no use after a crash of the machine: nothing of it is ever flushed.
@@ -91,8 +95,7 @@ interface Copy {
   readonly copy: string;
 }
 
-function copiesOf(disk: VmDisk, names: RunNames): readonly Copy[] {
-  const useless = new Set(uselessMarks(disk));
+function copiesOf(disk: VmDisk, names: RunNames, useless: ReadonlySet<string>): readonly Copy[] {
   const useful = disk.bitmaps.filter(({ name, isSound }) => isMark(name) && isSound && !useless.has(name));
   return useful.map((bitmap, index) => ({ bitmap, copy: names.copy(disk.number, index) }));
 }
