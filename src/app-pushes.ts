@@ -7,6 +7,7 @@ import type { Catalog } from './catalog/catalog.ts';
 import { resolveTrackedJob, type TrackedJob } from './catalog/job-tracking.ts';
 import { requestCompletion } from './catalog/push-completions.ts';
 import { findPushLimits, setPushLimits } from './catalog/push-limits.ts';
+import { checkChangeId } from './jobs/kinds/change-id.ts';
 import type { JobEnvironment } from './jobs/kinds/job-environment.ts';
 import { ChainkeepError, cancellation, ERROR_CODES, type ErrorCode } from './plumbing/errors.ts';
 
@@ -21,7 +22,6 @@ export interface PushParts {
 const LOOK_EVERY = 300;
 /** Looks between two of them for processes that died. */
 const RECOVER_EVERY = 10;
-const LONGEST_CHANGE_ID = 191;
 
 export function openPushes(parts: PushParts): view.Pushes {
   const { catalog } = parts;
@@ -45,11 +45,7 @@ async function receive(
 }
 
 async function complete(catalog: Catalog, id: string, changeId?: string): ReturnType<view.Pushes['complete']> {
-  if (changeId !== undefined && (changeId === '' || Array.from(changeId).length > LONGEST_CHANGE_ID)) {
-    throw new ChainkeepError('CONFIG_INVALID', `a change id has from 1 to ${LONGEST_CHANGE_ID} characters`, {
-      advice: 'give the mark as its source gives it, or none',
-    });
-  }
+  if (changeId !== undefined) checkChangeId(changeId);
   const job = await resolveTrackedJob(catalog, id);
   refuseUnlessReceiving(job);
   const wish = await requestCompletion(catalog, job.id, changeId ?? null);

@@ -8,6 +8,7 @@ import type { ByteSource } from '../plumbing/byte-source.ts';
 import { randomToken } from '../plumbing/clock.ts';
 import { ChainkeepError } from '../plumbing/errors.ts';
 import { punchHole, reserveRoom } from '../plumbing/fallocate.ts';
+import { unreadable } from '../plumbing/file-source.ts';
 import { makeFolder } from '../plumbing/make-folder.ts';
 import { targetError } from './file-writer.ts';
 import { writeAll } from './write-all.ts';
@@ -34,12 +35,12 @@ export async function openScratchFile(size: number, room: ScratchRoom): Promise<
   const { folder, most } = room;
   try {
     makeFolder(folder, 0o700);
-    const held = room.reserve ? holdRoom(folder, most) : undefined;
     const path = nameIn(folder);
     const handle = await open(path, MODE, 0o600);
-    const file = new ScratchFile(folder, handle, { size, most }, held);
+    const file = new ScratchFile(folder, handle, { size, most });
     try {
       await unlink(path);
+      if (room.reserve) file.hold();
       await handle.truncate(size);
       return file;
     } catch (error) {
@@ -59,18 +60,22 @@ export class ScratchFile implements ByteSource {
   readonly #handle: FileHandle;
   readonly #most: number;
   /** A second file that only takes the room that is not used yet, and shrinks as this one grows. */
-  readonly #held: number | undefined;
+  #held: number | undefined;
   #released = 0;
   #kept = 0;
 
-  constructor(folder: string, handle: FileHandle, { size, most }: { readonly size: number; readonly most: number }, held?: number) {
+  constructor(folder: string, handle: FileHandle, { size, most }: { readonly size: number; readonly most: number }) {
     this.name = `the scratch file in ${folder}`;
     this.size = size;
     this.fd = handle.fd;
     this.#folder = folder;
     this.#handle = handle;
     this.#most = most;
-    this.#held = held;
+  }
+
+  /** Takes the room now, where the file system can do that. Throws INSUFFICIENT_STORAGE, with both numbers. */
+  hold(): void {
+    this.#held = holdRoom(this.#folder, this.#most);
   }
 
   /** Bytes that are kept. */
@@ -114,7 +119,9 @@ export class ScratchFile implements ByteSource {
 
   async read(buffer: Uint8Array, offset: number): Promise<void> {
     for (let done = 0; done < buffer.length; ) {
-      const { bytesRead } = await this.#handle.read(buffer, done, buffer.length - done, offset + done);
+      const { bytesRead } = await this.#handle.read(buffer, done, buffer.length - done, offset + done).catch((error: unknown) => {
+        throw unreadable(this.name, error, { offset: offset + done, length: buffer.length - done });
+      });
       if (bytesRead === 0) throw new ChainkeepError('INTERNAL', `${this.name} ends at ${offset + done}, it has ${this.size} bytes`);
       done += bytesRead;
     }

@@ -120,7 +120,8 @@ export class BackupRecorder {
       const start = range * RANGE_CLUSTERS;
       const stop = Math.min(end, start + RANGE_CLUSTERS);
       const { changed } = this.#options;
-      if (changed && !changed.range(range)) {
+      if (changed && !(range === this.#range ? this.#changed : changed.range(range))) {
+        // Not entered: what the parent has there need not be read.
         this.#next = stop;
         continue;
       }

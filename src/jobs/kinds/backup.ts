@@ -24,6 +24,7 @@ import { requestFor } from './backup-request.ts';
 import { reserveAll, reserveFor, withRoom } from './backup-room.ts';
 import { backupRow } from './backup-row.ts';
 import { checkVmInput, type Disk, isOfVm, openDisks } from './backup-sources.ts';
+import { checkChangeId } from './change-id.ts';
 import { fateOf, type JobEnvironment } from './job-environment.ts';
 import { keptMarks } from './kept-marks.ts';
 import { parentMarkOf } from './parent-mark.ts';
@@ -346,18 +347,11 @@ export function newVm({ clock }: JobEnvironment, name: string): NewVmContext & V
 
 // What the catalog can hold; a backup must not be committed and then refused there.
 const LONGEST_VM_NAME = 255;
-const LONGEST_CHANGE_ID = 191;
 
 export function checkInput(input: BackupInput): void {
   if (input.vm.length === 0) throw new ChainkeepError('CONFIG_INVALID', 'the name of the VM is empty', { advice: 'give a name with --vm' });
-  checkLength('the name of the VM', input.vm, LONGEST_VM_NAME);
-  for (const id of [input.change_id, input.changed_extents?.since_change_id, input.bitmap]) {
-    if (id === '' || id?.includes('\0'))
-      throw new ChainkeepError('CONFIG_INVALID', 'a change id, or the name of a bitmap, is empty or holds a NUL', {
-        advice: 'give the mark as its source gives it, or none',
-      });
-    checkLength('the change id', id ?? '', LONGEST_CHANGE_ID);
-  }
+  checkVmName(input.vm);
+  for (const id of [input.change_id, input.changed_extents?.since_change_id, input.bitmap]) if (id !== undefined) checkChangeId(id);
   checkVmInput(input);
   if (input.changed_extents && input.disks.length > 1) {
     throw new ChainkeepError('CONFIG_INVALID', 'a list of changed extents is of one disk, and several were given', {
@@ -373,10 +367,10 @@ export function checkInput(input: BackupInput): void {
   }
 }
 
-function checkLength(what: string, text: string, most: number): void {
-  const length = Array.from(text).length;
-  if (length <= most) return;
-  throw new ChainkeepError('CONFIG_INVALID', `${what} has ${length} characters, at most ${most} are possible`, {
+function checkVmName(name: string): void {
+  const length = Array.from(name).length;
+  if (length <= LONGEST_VM_NAME) return;
+  throw new ChainkeepError('CONFIG_INVALID', `the name of the VM has ${length} characters, at most ${LONGEST_VM_NAME} are possible`, {
     advice: 'choose a shorter one',
   });
 }

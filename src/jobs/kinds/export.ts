@@ -5,6 +5,7 @@ import { once } from 'node:events';
 import type { ExportInput, ExportOutcome, ExportWatch, ScratchPlace } from '../../app-interface.ts';
 import type { BackupJob } from '../../catalog/backup-jobs.ts';
 import { withReading } from '../../control/reading.ts';
+import type { DiskReader } from '../../disk/disk-reader.ts';
 import { openScratchDisk } from '../../disk/scratch-disk.ts';
 import { mostWithoutReserving, type ScratchRoom } from '../../disk/scratch-file.ts';
 import { loadBlake3 } from '../../plumbing/blake3.ts';
@@ -72,10 +73,12 @@ interface Serving {
 async function serve(opened: readonly OpenedBackup[], input: ExportInput, { job, watch }: Serving): Promise<void> {
   const blake3 = await loadBlake3();
   const disks: DiskToServe[] = [];
+  const bases: DiskReader[] = [];
   try {
     for (const backup of opened) {
       const { vm_name: vm, disk_id: diskId, completed_at } = backup.sidecar;
       const base = checkedReader(backup, blake3);
+      bases.push(base);
       const description = `${vm}, disk ${diskId}, of ${completed_at}`;
       disks.push({ diskId, description, ...(input.writable ? await throwAway(base, input.writable) : { disk: base }) });
     }
@@ -95,15 +98,12 @@ async function serve(opened: readonly OpenedBackup[], input: ExportInput, { job,
       if (!isChainkeepError(job.signal.reason, 'CANCELLED')) throw job.signal.reason;
     });
   } finally {
-    await Promise.all(disks.map(({ disk }) => disk.close()));
+    await Promise.all([...disks.map(({ disk }) => disk), ...bases].map((disk) => disk.close()));
   }
 }
 
 /** The disk with an overlay that nobody keeps. */
-async function throwAway(
-  base: ReturnType<typeof checkedReader>,
-  { folder, bytes }: ScratchPlace,
-): Promise<Pick<DiskToServe, 'disk' | 'changes'>> {
+async function throwAway(base: DiskReader, { folder, bytes }: ScratchPlace): Promise<Pick<DiskToServe, 'disk' | 'changes'>> {
   const room: ScratchRoom =
     bytes === undefined ? { folder, most: mostWithoutReserving(folder), reserve: false } : { folder, most: bytes, reserve: true };
   const disk = await openScratchDisk({ size: base.size, base, room });

@@ -61,7 +61,12 @@ export async function withPushBase<T>(wanted: BaseWanted, job: JobContext, use: 
       const opened = await repository.openBackup({ vmContextId, diskId }, parent.backup_id, ids);
       try {
         if (opened.sidecar.content_root !== parent.content_root) throw noParent(plan.type, sinceChangeId);
-        return await use({ backupId: parent.backup_id, disk: checkedReader(opened, await loadBlake3()) });
+        const disk = checkedReader(opened, await loadBlake3());
+        try {
+          return await use({ backupId: parent.backup_id, disk });
+        } finally {
+          await disk.close();
+        }
       } finally {
         await opened.close();
       }

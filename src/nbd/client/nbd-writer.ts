@@ -3,6 +3,7 @@
 
 import type { DiskWriter } from '../../disk/disk-writer.ts';
 import { ChainkeepError } from '../../plumbing/errors.ts';
+import { settle } from '../../plumbing/settle.ts';
 import { COMMAND } from '../protocol/request.ts';
 import { hasFlag } from '../protocol/transmission-flags.ts';
 import { type ConnectOptions, type NbdTarget, resolveTarget } from './connect-nbd.ts';
@@ -164,9 +165,11 @@ class ExportWriter implements NbdWriter {
 
   /** Throws the first error once all have ended: none may still be writing when the caller gives up. */
   async #all(work: readonly Promise<void>[]): Promise<void> {
-    const results = await Promise.allSettled(work);
-    const failed = results.find((result) => result.status === 'rejected');
-    if (failed) throw this.explain(failed.reason);
+    try {
+      await settle(work);
+    } catch (error) {
+      throw this.explain(error);
+    }
   }
 }
 
