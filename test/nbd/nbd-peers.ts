@@ -3,11 +3,11 @@
 import { type ChildProcess, execFile, spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { mkdtempSync, rmSync } from 'node:fs';
-import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { promisify } from 'node:util';
 import { afterAll } from 'vitest';
+import { untilListening } from '../servers/until-listening.ts';
 
 const LIMIT_MS = 60_000;
 const call = promisify(execFile);
@@ -57,11 +57,7 @@ export async function startServer(socket: string, tool: 'qemu-nbd' | 'nbdkit', a
     stderr += text.toString();
   });
   const ended = once(child, 'exit');
-  // The file of a socket is there a moment before anybody listens at it.
-  for (let waited = 0; !(await listens(socket)); waited += 10) {
-    if (child.exitCode !== null || waited > LIMIT_MS) throw new Error(`${tool} ${args.join(' ')} did not start: ${stderr}`);
-    await new Promise((resolve) => setTimeout(resolve, 10));
-  }
+  await untilListening(socket, child, () => `${args.join(' ')}: ${stderr}`);
   return {
     socket,
     address: (exportName = '', parameters = '') => `nbd+unix:///${exportName}?socket=${socket}${parameters}`,
@@ -73,17 +69,6 @@ export async function startServer(socket: string, tool: 'qemu-nbd' | 'nbdkit', a
       rmSync(socket, { force: true });
     },
   };
-}
-
-function listens(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const probe = connect({ path });
-    probe.once('error', () => resolve(false));
-    probe.once('connect', () => {
-      probe.destroy();
-      resolve(true);
-    });
-  });
 }
 
 process.on('exit', () => {

@@ -3,52 +3,13 @@
 import { deflateRawSync } from 'node:zlib';
 import { describe, expect, it } from 'vitest';
 import type { Extent } from '../../src/disk/extent.ts';
-import { isChainkeepError } from '../../src/plumbing/errors.ts';
-import { type OpenOptions, openQcow2, type Qcow2Image } from '../../src/qcow2/image.ts';
+import { openQcow2 } from '../../src/qcow2/image.ts';
 import { writeL1Entry } from '../../src/qcow2/l1-entry.ts';
 import { writeCompressedEntry, writeStandardEntry, writeZeroEntry } from '../../src/qcow2/l2-entry.ts';
 import { CLUSTER, type Crafted, craftImage, PLACE } from './crafted-image.ts';
 import { memorySource, sparseSource } from './memory-source.ts';
+import { DATA, DISK, extents, failure, imageWithData, open, readCluster } from './opened-image.ts';
 import { noise } from './qemu-tools.ts';
-
-const DISK = 4 * 1024 ** 2;
-const DATA = PLACE.data * CLUSTER;
-
-/** Clusters 0 and 2 of the disk hold data; the test breaks cluster 1. */
-function imageWithData(fields: Parameters<typeof craftImage>[0] = {}): Crafted {
-  const image = craftImage(fields, 3);
-  noise(CLUSTER, 1).copy(image.bytes, DATA);
-  noise(CLUSTER, 2).copy(image.bytes, DATA + CLUSTER);
-  noise(CLUSTER, 3).copy(image.bytes, DATA + 2 * CLUSTER);
-  writeStandardEntry(image.l2, 0, DATA);
-  writeStandardEntry(image.l2, 1, DATA + CLUSTER);
-  writeStandardEntry(image.l2, 2, DATA + 2 * CLUSTER);
-  return image;
-}
-
-async function open(bytes: Uint8Array, options: OpenOptions = {}): Promise<Qcow2Image> {
-  return openQcow2(memorySource(bytes), options);
-}
-
-async function readCluster(image: Qcow2Image, cluster: number, length = CLUSTER): Promise<Buffer> {
-  const buffer = Buffer.alloc(length, 0xee);
-  await image.read(buffer, cluster * CLUSTER);
-  return buffer;
-}
-
-async function failure(promise: Promise<unknown>): Promise<{ code: string; message: string; context: Record<string, unknown> }> {
-  try {
-    await promise;
-  } catch (error) {
-    if (isChainkeepError(error)) return { code: error.code, message: error.message, context: { ...error.context } };
-    throw error;
-  }
-  throw new Error('nothing failed');
-}
-
-function extents(image: Qcow2Image, offset = 0, length = image.size - offset): Promise<Extent[]> {
-  return Array.fromAsync(image.extents({ offset, length }));
-}
 
 type Damage = (image: Crafted) => void;
 const setL2 =
@@ -303,67 +264,6 @@ describe('images that would grow without end', () => {
       { offset: 131_071 * 512 * 1024 ** 2, length: CLUSTER, kind: 'zero' },
       { offset: 131_071 * 512 * 1024 ** 2 + CLUSTER, length: 512 * 1024 ** 2 - CLUSTER, kind: 'absent' },
     ]);
-  });
-});
-
-const HOSTILE_NAMES = [
-  '/etc/passwd',
-  '/etc/hostname',
-  '/dev/sda',
-  '/proc/self/environ',
-  '../../etc/passwd',
-  '..',
-  '.',
-  'file:/etc/passwd',
-  'file:///etc/passwd',
-  'json:{"driver":"raw","file":{"driver":"file","filename":"/etc/passwd"}}',
-  'json:{"driver":"host_device","filename":"/dev/sda"}',
-  'nbd://127.0.0.1/export',
-  'nbd:unix:/tmp/socket',
-  'http://169.254.169.254/latest/meta-data',
-  'ssh://root@localhost/etc/shadow',
-  'fat:/etc',
-  'blkdebug::/etc/passwd',
-  'null-co://',
-  'rbd:pool/image',
-  'parent.qcow2',
-  'a\0b',
-  '\u202egnp.exe',
-  ' ',
-  '~',
-  '$(reboot)',
-];
-
-describe('a backing name in an image', () => {
-  it.each(HOSTILE_NAMES)('%j is never opened', async (name) => {
-    const { bytes } = craftImage({ backing: { name, format: 'raw' } });
-    expect(await failure(open(bytes))).toMatchObject({ code: 'QCOW2_UNSUPPORTED' });
-    const layer = await open(bytes, { layer: true });
-    expect(layer.header.backing?.name).toBe(name);
-    expect(await extents(layer)).toEqual([{ offset: 0, length: DISK, kind: 'absent' }]);
-  });
-
-  it('must be the expected one', async () => {
-    const child = craftImage({ backing: { name: 'parent.qcow2', format: 'qcow2' } }).bytes;
-    const full = craftImage().bytes;
-    expect((await open(child, { expectedBackingName: 'parent.qcow2' })).size).toBe(DISK);
-    expect((await open(full, { expectedBackingName: null })).size).toBe(DISK);
-    expect((await failure(open(child, { expectedBackingName: 'other.qcow2' }))).message).toMatch(
-      /names "parent.qcow2" .* expected is "other.qcow2"/,
-    );
-    expect((await failure(open(child, { expectedBackingName: null }))).message).toMatch(/expected is nothing/);
-    expect((await failure(open(full, { expectedBackingName: 'parent.qcow2' }))).message).toMatch(/names nothing/);
-  });
-
-  it('must be there when a disk is laid below', async () => {
-    const below = await open(imageWithData().bytes);
-    expect((await failure(open(craftImage().bytes, { backing: below }))).message).toMatch(/no backing file/);
-    const child = craftImage({ backing: { name: 'parent.qcow2', format: 'qcow2' } });
-    writeZeroEntry(child.l2, 2);
-    const disk = await open(child.bytes, { backing: below });
-    expect((await readCluster(disk, 1)).equals(noise(CLUSTER, 2))).toBe(true);
-    expect((await readCluster(disk, 2)).equals(Buffer.alloc(CLUSTER))).toBe(true);
-    expect(await Array.fromAsync(disk.mapping({ offset: 0, length: CLUSTER }))).toMatchObject([{ kind: 'unallocated' }]);
   });
 });
 

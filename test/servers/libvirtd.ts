@@ -3,13 +3,11 @@
 import { spawn } from 'node:child_process';
 import { once } from 'node:events';
 import { chownSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { connect } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { setTimeout as sleep } from 'node:timers/promises';
 import { tool } from '../flow/scratch-home.ts';
+import { untilListening } from './until-listening.ts';
 
-const LIMIT_MS = 60_000;
 /** nobody: as root, libvirt would be the one of the system. */
 const USER = process.getuid?.() === 0 ? 65_534 : process.getuid?.();
 
@@ -61,10 +59,7 @@ export async function startLibvirt(): Promise<TestLibvirt> {
     rmSync(folder, { recursive: true, force: true });
   };
   try {
-    for (let waited = 0; !(await listens(socket)); waited += 20) {
-      if (child.exitCode !== null || waited > LIMIT_MS) throw new Error(`libvirtd did not start: ${readLog(folder)}`);
-      await sleep(20);
-    }
+    await untilListening(socket, child, () => readLog(folder));
   } catch (error) {
     await stop();
     throw error;
@@ -112,15 +107,4 @@ function tryTool(run: () => unknown): void {
 function readLog(folder: string): string {
   const path = join(folder, 'log');
   return statSync(path, { throwIfNoEntry: false }) ? readFileSync(path, 'utf8') : 'it has no log';
-}
-
-function listens(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const probe = connect({ path });
-    probe.once('error', () => resolve(false));
-    probe.once('connect', () => {
-      probe.destroy();
-      resolve(true);
-    });
-  });
 }
